@@ -1,0 +1,5 @@
+"""python -m hfembed is hfembed."""
+
+from hfembed.cli import main
+
+main()

@@ -1,0 +1,273 @@
+"""The commands: one per stage, and run, status, presets, compare. Every command takes --format json."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hfembed import __version__
+from hfembed.errors import HfembedError, RunMismatchError
+
+INTERRUPTED = 130
+STAGE_NAMES = ("pull", "generate", "mine", "train", "evaluate", "export", "push")
+
+StageName = StrEnum("StageName", {name.upper(): name for name in STAGE_NAMES})  # type: ignore[misc]
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+app = typer.Typer(
+    help="Turn a corpus into an embedding model that is proven better on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+FormatOption = Annotated[Format, typer.Option("--format", help="json prints exactly one JSON object on stdout.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; can be repeated."),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The run folder.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hfembed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="A recipe file.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The preset to start from; see hfembed presets.")] = None,
+    corpus: Annotated[
+        str | None, typer.Option(metavar="SRC", help="A file, a folder, or org/name[:config][@revision] on the Hub.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The model to start from: a folder or a Hub id.")
+    ] = None,
+    run_folder: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="The run folder; repeat it to continue. Default: runs/NAME."),
+    ] = None,
+    until: Annotated[StageName | None, typer.Option(help="The last stage to do.")] = None,
+    rerun: Annotated[StageName | None, typer.Option(help="Redo this stage and all that follow.")] = None,
+    settings: SetOption = None,
+    model_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the model there.")] = None,
+    dataset_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the triplets there.")] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Do every stage that is not done yet: pull, generate, mine, train, evaluate, export, push."""
+    with _errors(output):
+        from hfembed import pipeline, terminal
+        from hfembed.errors import InputError
+        from hfembed.recipe import make_recipe
+        from hfembed.run import Run
+
+        options = {
+            "corpus": _absolute(corpus),
+            "base": _absolute(base),
+            "push.model_repo": model_repo,
+            "push.dataset_repo": dataset_repo,
+        }
+        resolved = make_recipe(preset, recipe, settings or [], options)
+        if resolved.corpus is None:
+            raise InputError("No corpus is named.", "Add --corpus PATH, or --corpus org/name for a Hub dataset.")
+        target = Run(run_folder or Path("runs") / _run_name(resolved.corpus, resolved.preset))
+        terminal.words.print(f"[dim]run folder: {target.folder}[/]")
+        with terminal.screen() as listener:
+            worked = pipeline.run(resolved, target, until=until, rerun=rerun, listeners=[listener])
+        if not worked:
+            terminal.words.print("Everything was already done: no work, the results stand.")
+        _show_run(target, worked, output)
+
+
+def _stage_command(name: str, summary: str) -> None:
+    def command(folder: RunArgument, settings: SetOption = None, output: FormatOption = Format.TEXT) -> None:
+        with _errors(output):
+            from hfembed import pipeline, terminal
+            from hfembed.run import Run
+
+            target = Run(folder)
+            resolved = _recipe_for_stage(name, target, settings or [])
+            with terminal.screen() as listener:
+                worked = pipeline.run_stage(name, resolved, target, listeners=[listener])
+            _show_run(target, worked, output)
+
+    command.__doc__ = summary
+    app.command(name)(command)
+
+
+for _name, _summary in {
+    "pull": "Bring the corpus into the run.",
+    "generate": "Make queries for the documents, split into train, dev and test.",
+    "mine": "Find hard negatives for the training queries.",
+    "train": "Train, and fold the result into the model's weights.",
+    "evaluate": "Score base, tuned and BM25 on the held-out test, with a verdict.",
+    "export": "Write ONNX files, and keep those that give the same vectors.",
+    "push": "Publish the model and its triplets.",
+}.items():
+    _stage_command(_name, _summary)
+
+
+@app.command()
+def status(folder: RunArgument, output: FormatOption = Format.TEXT) -> None:
+    """Show a run's stages, times, counts and verdict."""
+    with _errors(output):
+        from hfembed.run import Run
+
+        _show_run(Run.open(folder), None, output)
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """List the presets, or print one with every setting."""
+    with _errors(output):
+        from hfembed import terminal
+        from hfembed.recipe import load_presets, make_recipe
+
+        if name:
+            resolved = make_recipe(name)
+            if output is Format.JSON:
+                terminal.print_json(resolved.model_dump(mode="json"))
+            else:
+                typer.echo(resolved.to_yaml(), nl=False)
+            return
+        known = {key: preset.model_dump(exclude={"recipe"}) for key, preset in load_presets().items()}
+        if output is Format.JSON:
+            terminal.print_json(known)
+            return
+        for key, preset in known.items():
+            terminal.results.print(f"[bold cyan]{key}[/]  {preset['description']}\n  [dim]needs {preset['needs']}[/]")
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Folders, runs, Hub ids, or bm25.")],
+    corpus: Annotated[str, typer.Option(metavar="SRC", help="A corpus as for run, or a finished run.")],
+    query: Annotated[str, typer.Option(metavar="TEXT", help="What to search for.")],
+    count: Annotated[int, typer.Option("-k", min=1, max=1000, help="Passages to show.")] = 10,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Answer one query with several models, side by side."""
+    with _errors(output):
+        from hfembed import terminal
+        from hfembed.compare import compare as rank
+        from hfembed.compare import to_json
+        from hfembed.events import Events, Reporter
+
+        with terminal.screen() as listener:
+            rankings = rank(models, corpus, query, count, Reporter("compare", Events(listeners=[listener])))
+        if output is Format.JSON:
+            terminal.print_json({"query": query, "rankings": to_json(rankings)})
+        else:
+            terminal.show_rankings(query, rankings)
+
+
+@contextmanager
+def _errors(output: Format) -> Iterator[None]:
+    """Say what went wrong in one sentence and the next step, once, for every command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except typer.Exit:
+        raise
+    except HfembedError as error:
+        from hfembed import terminal
+
+        if os.environ.get("HFEMBED_DEBUG"):
+            raise
+        terminal.show_error(error)
+        if output is Format.JSON:
+            terminal.print_json({"error": error.to_json()})
+        raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        # Whatever else happens is a bug of ours: say so without a page of traceback.
+        if os.environ.get("HFEMBED_DEBUG"):
+            raise
+        typer.echo(f"Unexpected error, a bug in hfembed: {type(error).__name__}: {error}", err=True)
+        typer.echo("HFEMBED_DEBUG=1 shows where; finished stages are kept.", err=True)
+        if output is Format.JSON:
+            typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error), "hint": ""}}))
+        raise typer.Exit(1) from None
+
+
+def _show_run(target: Any, worked: list[str] | None, output: Format) -> None:
+    from hfembed import terminal
+    from hfembed.summary import summarize
+
+    summary = summarize(target, worked)
+    if output is Format.JSON:
+        terminal.print_json(summary)
+    else:
+        terminal.show_run(summary)
+
+
+def _recipe_for_stage(name: str, target: Any, settings: list[str]) -> Any:
+    from hfembed import pipeline
+    from hfembed.recipe import apply_settings, make_recipe
+    from hfembed.run import LAYOUT, Run
+
+    if name == "pull" and not target.path(LAYOUT.recipe).is_file():
+        return make_recipe(settings=settings)
+    kept = Run.open(target.folder).recipe()
+    changed = apply_settings(kept.model_dump(mode="json"), settings)
+    for stage, key, _, _ in pipeline.changes(kept, changed):
+        if STAGE_NAMES.index(stage) < STAGE_NAMES.index(name):
+            raise RunMismatchError(
+                f"{key} belongs to {stage}, which comes before {name}.", f"hfembed {stage} {target.folder} --set ..."
+            )
+    return changed
+
+
+def _absolute(source: str | None) -> str | None:
+    """Keep local paths absolute, so that a run can be continued from any folder."""
+    if source is None:
+        return None
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
+def _run_name(corpus: str, preset: str) -> str:
+    name = re.sub(r"[^\w.-]+", "-", Path(corpus).name).strip("-.") or "corpus"
+    return f"{name}-{preset}"
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="hfembed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Corpus: where documents come from, and how the stages read those that pull kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hfembed.errors import CorpusError
+from hfembed.hub import REPO_ID, dataset_revision
+from hfembed.run import hash_file, hash_json
+
+TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+TEXTS = (".txt", ".md", ".markdown")
+HUB_SOURCE = re.compile(r"^(?P<repo>[^@:]+)(?::(?P<config>[^@:]+))?(?:@(?P<revision>[^@:]+))?$")
+
+DOCUMENTS = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("group", pa.string())])
+
+
+class CorpusKind(StrEnum):
+    """The forms a corpus comes in."""
+
+    BEIR = "beir"
+    TABLES = "tables"
+    TEXTS = "texts"
+    HUB = "hub"
+
+
+@dataclass(frozen=True)
+class CorpusSource:
+    """A corpus that was found: what it is, where, and the fingerprint of its content."""
+
+    kind: CorpusKind
+    name: str
+    fingerprint: str
+    files: tuple[Path, ...] = ()
+    folder: Path | None = None
+    repo: str | None = None
+    config: str | None = None
+    revision: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a manifest keeps; the paths on this machine are no one else's concern."""
+        values = asdict(self)
+        del values["files"], values["folder"]
+        return {key: value for key, value in values.items() if value is not None}
+
+
+def locate_corpus(source: str) -> CorpusSource:
+    """Find a corpus: a file, a folder, or a Hub dataset `org/name[:config][@revision]`."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return _local_corpus(path)
+    match = HUB_SOURCE.match(source)
+    if match is None or not REPO_ID.match(match["repo"]) or path.suffix in (*TABLES, *TEXTS):
+        raise CorpusError(
+            f"There is no file or folder '{source}', and it is not a Hub dataset id either.",
+            "Name a file (.jsonl .csv .tsv .parquet), a folder (BEIR, tables, .txt/.md), or org/name on the Hub.",
+        )
+    repo, config = match["repo"], match["config"]
+    revision = dataset_revision(repo, match["revision"])
+    fingerprint = hash_json([repo, config, revision])
+    return CorpusSource(CorpusKind.HUB, source, fingerprint, repo=repo, config=config, revision=revision)
+
+
+def _local_corpus(path: Path) -> CorpusSource:
+    if path.is_file():
+        if path.suffix.lower() not in TABLES:
+            raise CorpusError(
+                f"'{path}' is a {path.suffix or 'nameless'} file; a single file must be {', '.join(TABLES)}.",
+                "Put text files into a folder and name the folder.",
+            )
+        return _of_files(CorpusKind.TABLES, path, (path,))
+    if (path / "corpus.jsonl").is_file():
+        return _of_files(CorpusKind.BEIR, path, (path / "corpus.jsonl",))
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    for kind, suffixes in ((CorpusKind.TEXTS, TEXTS), (CorpusKind.TABLES, TABLES)):
+        chosen = tuple(file for file in files if file.suffix.lower() in suffixes)
+        if chosen:
+            return _of_files(kind, path, chosen)
+    raise CorpusError(
+        f"'{path}' holds no documents: no corpus.jsonl, no {', '.join(TEXTS)} and no {', '.join(TABLES)} file.",
+        "Name a folder that holds one of these.",
+    )
+
+
+def _of_files(kind: CorpusKind, path: Path, files: tuple[Path, ...]) -> CorpusSource:
+    folder = path if path.is_dir() else path.parent
+    fingerprint = hash_json([kind, [[file.relative_to(folder).as_posix(), hash_file(file)] for file in files]])
+    return CorpusSource(kind, path.resolve().name, fingerprint, files=files, folder=folder)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The documents of a run, column by column."""
+
+    ids: list[str]
+    titles: list[str]
+    bodies: list[str]
+    groups: list[str]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.ids)
+
+    @classmethod
+    def read(cls, file: Path) -> Documents:
+        """Read what pull wrote."""
+        table = pq.read_table(file, schema=DOCUMENTS)
+        return cls(*(table.column(name).to_pylist() for name in DOCUMENTS.names))
+
+    def texts(self) -> list[str]:
+        """Return the texts as they are embedded, title first (the way mteb does it)."""
+        return [join_title(title, body) for title, body in zip(self.titles, self.bodies, strict=True)]
+
+
+def join_title(title: str, body: str) -> str:
+    """Return a document's text as it is embedded."""
+    return f"{title} {body}".strip()

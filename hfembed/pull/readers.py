@@ -1,0 +1,140 @@
+"""Rows out of every form a corpus comes in, one at a time, whatever its size."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hfembed.corpus import CorpusKind, CorpusSource
+from hfembed.errors import CorpusError
+from hfembed.hub import stream_dataset
+from hfembed.recipe import Pull
+
+REPLACEMENT = "\ufffd"
+BYTES_PER_CHAR = 4
+READ_ROWS = 1_024
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record as it stands in the source, and where."""
+
+    values: dict[str, Any]
+    place: str
+    invalid_utf8: bool = False
+
+
+def read_rows(source: CorpusSource, settings: Pull) -> Iterator[Row]:
+    """Yield every record of a corpus."""
+    if source.kind is CorpusKind.HUB:
+        assert source.repo is not None and source.revision is not None
+        rows = stream_dataset(source.repo, source.config, source.revision, settings.split)
+        for number, values in enumerate(rows, 1):
+            yield Row(values, f"{source.name} row {number}")
+        return
+    for file in source.files:
+        yield from _read_file(file, source, settings)
+
+
+def _read_file(file: Path, source: CorpusSource, settings: Pull) -> Iterator[Row]:
+    if source.kind is CorpusKind.TEXTS:
+        yield _read_text(file, source, settings)
+    elif file.suffix.lower() == ".parquet":
+        yield from _read_parquet(file)
+    elif file.suffix.lower() in (".csv", ".tsv"):
+        yield from _read_csv(file, settings)
+    else:
+        yield from _read_jsonl(file, settings)
+
+
+def _read_lines(file: Path, settings: Pull) -> Iterator[tuple[str, bool]]:
+    limit = settings.max_chars * BYTES_PER_CHAR
+    with file.open("rb") as handle:
+        for number, raw in enumerate(iter(lambda: handle.readline(limit + 1), b""), 1):
+            if len(raw) > limit:
+                raise CorpusError(
+                    f"{file.name} line {number} is longer than {limit / 1e6:,.0f} MB, the most that a document may have.",
+                    "Split it into documents, or raise --set pull.max_chars=N.",
+                )
+            yield _decode(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw)
+
+
+def _decode(raw: bytes) -> tuple[str, bool]:
+    try:
+        return raw.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", errors="replace"), True
+
+
+def _read_jsonl(file: Path, settings: Pull) -> Iterator[Row]:
+    for number, (line, invalid) in enumerate(_read_lines(file, settings), 1):
+        if not line.strip():
+            continue
+        place = f"{file.name} line {number}"
+        try:
+            values = json.loads(line, strict=False)
+        except json.JSONDecodeError as error:
+            raise CorpusError(
+                f"{place} is not JSON: {error.msg} at character {error.pos + 1}.", "One JSON object a line is expected."
+            ) from None
+        if not isinstance(values, dict):
+            raise CorpusError(f"{place} holds a {type(values).__name__}; one JSON object a line is expected.")
+        yield Row(values, place, invalid)
+
+
+def _read_csv(file: Path, settings: Pull) -> Iterator[Row]:
+    csv.field_size_limit(settings.max_chars * BYTES_PER_CHAR)
+    spoiled = False
+
+    def lines() -> Iterator[str]:
+        nonlocal spoiled
+        for line, invalid in _read_lines(file, settings):
+            spoiled = spoiled or invalid
+            yield line
+
+    reader = csv.DictReader(lines(), delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+    try:
+        for values in reader:
+            yield Row(
+                {key: value for key, value in values.items() if key}, f"{file.name} line {reader.line_num}", spoiled
+            )
+            spoiled = False
+    except csv.Error as error:
+        raise CorpusError(f"{file.name} line {reader.line_num} cannot be read as CSV: {error}.") from None
+
+
+def _read_parquet(file: Path) -> Iterator[Row]:
+    try:
+        number = 0
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=READ_ROWS):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(values, f"{file.name} row {number}")
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{file.name} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _read_text(file: Path, source: CorpusSource, settings: Pull) -> Row:
+    limit = settings.max_chars * BYTES_PER_CHAR
+    name = file.relative_to(source.folder).as_posix() if source.folder else file.name
+    if file.stat().st_size > limit:
+        raise CorpusError(
+            f"{name} is longer than {limit / 1e6:,.0f} MB, the most that a document may have.",
+            "Split it into documents, or raise --set pull.max_chars=N.",
+        )
+    text, invalid = _decode(file.read_bytes())
+    return Row({"id": name, **_split_heading(text, file)}, name, invalid)
+
+
+def _split_heading(text: str, file: Path) -> dict[str, str]:
+    first, _, rest = text.lstrip("\ufeff \n").partition("\n")
+    if file.suffix.lower() != ".txt" and first.startswith("#"):
+        return {"title": first.lstrip("# ").strip(), "text": rest}
+    return {"title": "", "text": text}

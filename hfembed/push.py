@@ -1,0 +1,148 @@
+"""push: publish the model and its triplets, each with one commit and a generated card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from hfembed.errors import StageError
+from hfembed.hub import REPO_ID, Published, publish
+from hfembed.resources import cards_folder
+from hfembed.run import LAYOUT, MANIFEST, Manifest, Run, write_json
+from hfembed.stage import Job, Outcome
+
+# Which folder of a run belongs to which stages; push reads all of them for the card.
+FOLDERS = ("corpus", "triplets", "model", "report")
+MODEL_TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "hfembed")
+
+Files = list[tuple[str, Path | bytes]]
+
+
+def push(job: Job) -> Outcome:
+    """Commit the model and the triplet dataset to the repos that the recipe names."""
+    settings = job.recipe.push
+    if not settings.model_repo and not settings.dataset_repo:
+        raise StageError("No repo to push to is named.", "Add --model-repo ORG/NAME or --dataset-repo ORG/NAME.")
+    facts = _Facts(job)
+    done: list[Published] = []
+    if settings.dataset_repo:
+        files = dataset_files(facts, settings.dataset_repo)
+        done.append(_publish(job, settings.dataset_repo, "dataset", files))
+    if settings.model_repo:
+        files = model_files(facts, settings.model_repo, settings.dataset_repo)
+        done.append(_publish(job, settings.model_repo, "model", files))
+    write_json(job.out / Path(LAYOUT.push).name, [vars(published) for published in done])
+    return Outcome(counts={"commits": len(done)}, facts={"published": [vars(published) for published in done]})
+
+
+class _Facts:
+    """What the cards say, read from the run."""
+
+    def __init__(self, job: Job) -> None:
+        self.run: Run = job.run
+        self.recipe = job.recipe
+        self.manifests: dict[str, Manifest] = {}
+        for folder in FOLDERS:
+            self.manifests.update(job.run.manifests(folder))
+        self.report: dict[str, Any] = json.loads(job.run.path(LAYOUT.report).read_text(encoding="utf-8"))
+        self.corpus = str(self.manifests["pull"].sources["corpus"]["name"])
+        self.base = str(self.manifests["train"].sources["base"]["name"])
+
+    def counts(self) -> dict[str, int]:
+        return self.manifests["pull"].counts | self.manifests["generate"].counts
+
+    def hub_corpus(self) -> str | None:
+        return self.manifests["pull"].sources["corpus"].get("repo")
+
+
+def model_files(facts: _Facts, repo: str, dataset: str | None) -> Files:
+    """Return every file of the model repo, card included."""
+    folder = facts.run.path(LAYOUT.model)
+    files: Files = [
+        (path.relative_to(folder).as_posix(), path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (MANIFEST, "README.md")
+    ]
+    datasets = [name for name in (dataset, facts.hub_corpus()) if name]
+    metadata = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": [*MODEL_TAGS, *(["onnx"] if any(path.endswith(".onnx") for path, _ in files) else [])],
+        **({"base_model": facts.base, "base_model_relation": "finetune"} if REPO_ID.match(facts.base) else {}),
+        **({"datasets": datasets} if datasets else {}),
+    }
+    card = render_card(
+        "model.md",
+        metadata,
+        name=repo.split("/")[-1],
+        repo=repo,
+        dataset=dataset,
+        corpus=facts.corpus,
+        base=facts.base,
+        report=facts.report,
+        counts=facts.counts(),
+        preset=facts.recipe.preset,
+        seconds=facts.manifests["train"].seconds,
+    )
+    manifests = {name: manifest.model_dump() for name, manifest in facts.manifests.items()}
+    return [
+        *files,
+        ("README.md", card.encode()),
+        ("recipe.yaml", public_recipe(facts).encode()),
+        ("manifests.json", json.dumps(manifests, indent=2, ensure_ascii=False).encode()),
+        ("report.json", json.dumps(facts.report, indent=2, ensure_ascii=False).encode()),
+    ]
+
+
+def dataset_files(facts: _Facts, repo: str) -> Files:
+    """Return every file of the triplet dataset repo, card included."""
+    configs = [
+        {
+            "config_name": "triplets",
+            "data_files": [
+                {"split": "train", "path": "triplets/train.parquet"},
+                {"split": "dev", "path": "triplets/dev.parquet"},
+            ],
+        }
+    ]
+    metadata = {"tags": ["sentence-transformers", "hfembed"], "configs": configs}
+    card = render_card(
+        "dataset.md", metadata, name=repo.split("/")[-1], repo=repo, corpus=facts.corpus, counts=facts.counts()
+    )
+    test = facts.run.path(LAYOUT.test)
+    return [
+        ("README.md", card.encode()),
+        ("triplets/train.parquet", facts.run.path(LAYOUT.train)),
+        ("triplets/dev.parquet", facts.run.path(LAYOUT.dev)),
+        *((f"test/{path.relative_to(test).as_posix()}", path) for path in sorted(test.rglob("*")) if path.is_file()),
+    ]
+
+
+def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
+    """Return a card: YAML front matter, then the rendered template."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(cards_folder()),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    front = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True).strip()
+    return environment.get_template(template).render(metadata=front, **values)
+
+
+def public_recipe(facts: _Facts) -> str:
+    """Return the recipe without paths of this machine."""
+    recipe = facts.recipe.model_copy(update={"corpus": facts.corpus, "base": facts.base})
+    return recipe.to_yaml()
+
+
+def _publish(job: Job, repo: str, kind: str, files: Files) -> Published:
+    job.report.note(f"pushing {len(files)} files to {kind} {repo}")
+    published = publish(repo, kind, files, "Publish with hfembed", private=not job.recipe.push.public)
+    job.report.note(f"pushed: {published.url}")
+    return published

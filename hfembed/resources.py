@@ -1,0 +1,30 @@
+"""Files that ship with hfembed, found in a checkout and in an installed wheel alike."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+PACKAGE = Path(__file__).parent
+
+
+def presets_folder() -> Path:
+    """Return the folder of the preset YAML files."""
+    return PACKAGE / "presets"
+
+
+def sample_folder() -> Path:
+    """Return the sample corpus, in BEIR layout."""
+    return PACKAGE / "sample"
+
+
+def cards_folder() -> Path:
+    """Return the card templates: inside the package once installed, at the root in a checkout."""
+    installed = PACKAGE / "cards"
+    return installed if installed.is_dir() else PACKAGE.parent / "cards"
+
+
+def space_module() -> ModuleType:
+    """Import the Gradio front end from wherever it stands."""
+    return import_module("hfembed.space.app" if (PACKAGE / "space").is_dir() else "space.app")

@@ -1,0 +1,219 @@
+"""What every stage is given and gives back, and what is measured around it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from hfembed import __version__
+from hfembed.corpus import CorpusSource, locate_corpus
+from hfembed.errors import HfembedError, InputError, MissingExtraError, NoSpaceError
+from hfembed.events import Event, Events, Reporter
+from hfembed.hub import ModelSource, locate_model
+from hfembed.recipe import Recipe
+from hfembed.resources import PACKAGE
+from hfembed.run import Manifest, Run, hash_folder, hash_json
+
+RECORDED_LIBRARIES = (
+    "torch", "transformers", "sentence-transformers", "mteb", "huggingface_hub", "datasets",
+    "optimum", "optimum-onnx", "onnxruntime", "bm25s", "numpy", "pyarrow",
+)  # fmt: skip
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE_WORDS = ("no space left", "disk quota exceeded", "file too large", "os error 28", "os error 27")
+
+
+class Sources:
+    """What comes from outside the run, located once and only when a stage asks for it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Remember which corpus and base the recipe names."""
+        self._recipe = recipe
+
+    @cached_property
+    def corpus(self) -> CorpusSource:
+        """Where the corpus is, and the fingerprint of its bytes."""
+        if self._recipe.corpus is None:
+            raise InputError("No corpus is named.", "Add --corpus PATH, or --corpus org/name for a Hub dataset.")
+        return locate_corpus(self._recipe.corpus)
+
+    @cached_property
+    def base(self) -> ModelSource:
+        """Where the base model is, and the fingerprint of its weights."""
+        return locate_model(self._recipe.base)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage works with: it reads the run, writes to `out` and reports."""
+
+    run: Run
+    recipe: Recipe
+    out: Path
+    report: Reporter
+    sources: Sources
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage has to say about its results."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One verb of the pipeline.
+
+    folder: where in the run its results stand. owner: whether it makes that folder anew.
+    needs: stages whose results it reads. uses: settings outside its own section that change its result.
+    sources: what it reads from outside the run.
+    """
+
+    name: str
+    folder: str
+    owner: bool
+    needs: tuple[str, ...]
+    uses: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def function(self) -> Callable[[Job], Outcome]:
+        """Import the stage: the function named like its module."""
+        function: Callable[[Job], Outcome] = getattr(import_module(f"hfembed.{self.name}"), self.name)
+        return function
+
+    def code(self) -> str:
+        """Return a hash of the code that does the work."""
+        module = PACKAGE / self.name
+        files = sorted(module.rglob("*")) if module.is_dir() else [module.with_suffix(".py")]
+        digest = hashlib.sha256(__version__.encode())
+        for file in files:
+            if file.suffix in (".py", ".txt"):
+                digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+
+def stage_inputs(stage: Stage, recipe: Recipe, upstream: dict[str, Manifest], sources: Sources) -> str:
+    """Return the hash of all that decides a stage's result; a stage whose hash stands is skipped."""
+    values = recipe.model_dump(mode="json")
+    return hash_json(
+        {
+            "stage": stage.name,
+            "code": stage.code(),
+            "settings": values[stage.name],
+            "uses": {name: values[name] for name in stage.uses},
+            "upstream": {name: upstream[name].output for name in stage.needs},
+            "sources": {name: getattr(sources, name).fingerprint for name in stage.sources},
+        }
+    )
+
+
+def execute(stage: Stage, run: Run, recipe: Recipe, inputs: str, events: Events, sources: Sources) -> Manifest:
+    """Do one stage and commit its results; on failure leave nothing half-written."""
+    report = Reporter(stage.name, events)
+    events.emit(Event("start", stage.name))
+    started = time.monotonic()
+    memory = PeakMemory()
+    try:
+        out = run.begin(stage.name)
+        outcome = stage.function()(Job(run, recipe, out, report, sources))
+        manifest = Manifest(
+            stage=stage.name,
+            inputs=inputs,
+            output=hash_folder(out),
+            hfembed=__version__,
+            seconds=round(time.monotonic() - started, 3),
+            peak_mb=memory.megabytes(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            counts=outcome.counts,
+            dropped={reason: count for reason, count in outcome.dropped.items() if count},
+            sources={name: getattr(sources, name).to_json() for name in stage.sources},
+            facts=outcome.facts,
+            versions=library_versions(),
+        )
+        run.commit(out, stage.folder, manifest, owner=stage.owner)
+    except BaseException as error:
+        run.abandon()
+        failure = explain(error, stage.name, run.folder)
+        if not isinstance(failure, NoSpaceError):  # there is no room left to write it down
+            events.emit(Event("failed", stage.name, str(failure) or type(failure).__name__))
+        if failure is error:
+            raise
+        raise failure from error
+    events.emit(Event("done", stage.name, seconds=manifest.seconds, data={"counts": manifest.counts}))
+    return manifest
+
+
+def explain(error: BaseException, doing: str, folder: Path) -> BaseException:
+    """Turn what a library raised into what it means for the user, where that is known."""
+    if isinstance(error, HfembedError):
+        return error
+    words = str(error).lower()
+    full = isinstance(error, OSError) and error.errno in NO_SPACE
+    if full or any(phrase in words for phrase in NO_SPACE_WORDS):
+        free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free / 2**20
+        return NoSpaceError(
+            f"The disk is full: {doing} could not write to '{folder}' ({free:,.0f} MB free).",
+            "Free some space and repeat the command: finished stages are kept.",
+        )
+    if isinstance(error, MemoryError):
+        return HfembedError(f"{doing} ran out of memory.", "Try --set pull.limit=N, or a machine with more memory.")
+    return error
+
+
+def require(extra: str, *modules: str) -> None:
+    """Refuse to go on, with the exact command, when a library of an extra is missing."""
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"This needs '{error.name or module}', which is not installed ({error}).",
+                f'pip install "hfembed[{extra}]"',
+            ) from error
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that shape results."""
+    versions = {"python": platform.python_version()}
+    for name in RECORDED_LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # an extra that is not installed shaped nothing
+    return versions
+
+
+class PeakMemory:
+    """The most memory this process held since the object was made."""
+
+    _STATUS = Path("/proc/self/status")
+    _RESET = Path("/proc/self/clear_refs")
+
+    def __init__(self) -> None:
+        """Start anew where the system lets us (Linux); elsewhere the process's peak so far counts."""
+        try:
+            self._RESET.write_text("5", encoding="ascii")
+        except OSError:
+            return  # not Linux, or forbidden: megabytes() then reports the whole process
+
+    def megabytes(self) -> float:
+        """Return the peak in MB."""
+        try:
+            line = next(line for line in self._STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+            return round(int(line.split()[1]) / 1024, 1)
+        except (OSError, StopIteration):
+            import resource
+
+            return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

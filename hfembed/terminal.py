@@ -1,0 +1,213 @@
+"""What a person sees: words and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Task as ProgressTask
+from rich.table import Table
+from rich.text import Text
+
+from hfembed.compare import Hit, Ranking
+from hfembed.errors import HfembedError
+from hfembed.events import Event, Listener
+
+SNIPPET = 96
+# Without a terminal (a log file, a job) a line of progress appears this often.
+LOG_INTERVAL = 10.0
+VERDICT_STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold red"}
+
+words = Console(stderr=True, highlight=False, soft_wrap=True)
+results = Console(highlight=False, soft_wrap=True)
+
+
+class RateColumn(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: ProgressTask) -> Text:
+        """Show the rate once there is one."""
+        return Text(show_rate(task.speed, task.fields["unit"]) if task.speed else "", "dim")
+
+
+class Screen:
+    """Renders events as they come: a line for each stage, and a bar under the one at work."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Draw through `progress`."""
+        self._bars = progress
+        self._bar: TaskID | None = None
+        self._message = ""
+        self._logged = 0.0
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if event.kind == "progress":
+            self._show_progress(event)
+            return
+        self._remove_bar()
+        if event.kind != "failed":  # the error itself is printed once, at the end
+            self._bars.console.print(_line(event))
+
+    def _show_progress(self, event: Event) -> None:
+        if not self._bars.console.is_terminal:
+            self._log_progress(event)
+            return
+        if self._bar is None or event.message != self._message or event.done == 0:
+            self._remove_bar()
+            self._message = event.message
+            self._bar = self._bars.add_task(f"  {escape(event.message)}", total=event.total, unit=event.unit)
+        self._bars.update(self._bar, completed=event.done, total=event.total)
+
+    def _log_progress(self, event: Event) -> None:
+        if not event.done or time.monotonic() - self._logged < LOG_INTERVAL:
+            return
+        self._logged = time.monotonic()
+        rate = event.done / max(event.seconds, 1e-3)
+        left = f", {show_seconds((event.total - event.done) / rate)} left" if event.total else ""
+        of = f" of {event.total:,}" if event.total else ""
+        self._bars.console.print(f"  {escape(event.message)}: {event.done:,}{of}, {show_rate(rate, event.unit)}{left}")
+
+    def _remove_bar(self) -> None:
+        if self._bar is not None:
+            self._bars.remove_task(self._bar)
+            self._bar = None
+
+
+@contextmanager
+def screen() -> Iterator[Listener]:
+    """Give a listener that draws events on stderr."""
+    columns = [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        RateColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[dim]left[/]"),
+    ]
+    with Progress(*columns, console=words, transient=True) as progress:
+        yield Screen(progress).show
+
+
+def show_error(error: HfembedError) -> None:
+    """Print what failed and the next step."""
+    words.print(f"[bold red]Error:[/] {escape(error.message)}")
+    if error.hint:
+        words.print(f"[dim]{escape(error.hint)}[/]")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout, and nothing else."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def show_run(summary: dict[str, Any]) -> None:
+    """Print stages, scores, verdict and where the model is."""
+    if summary["stages"]:
+        results.print(_stage_table(summary["stages"]))
+    if summary["report"]:
+        results.print(_report_table(summary["report"]))
+        results.print(f"[{VERDICT_STYLES[summary['verdict']]}]{escape(summary['report']['sentence'])}[/]")
+    for row in summary["onnx"]["files"] if summary["onnx"] else []:
+        results.print(
+            f"[dim]{row['file']}: nDCG@10 {row['ndcg_delta']:+.4f} against torch, "
+            f"{row['docs_per_second']:.0f} documents/s (torch {row['torch_docs_per_second']:.0f})[/]"
+        )
+    for published in summary["published"]:
+        results.print(f"Published: [link={published['url']}]{published['url']}[/]")
+    if summary["model"]:
+        results.print(f'\nYour model: [bold]SentenceTransformer("{escape(summary["model"])}")[/]')
+
+
+def show_rankings(query: str, rankings: Sequence[Ranking]) -> None:
+    """Print what each model answers, with how far each passage moved."""
+    results.print(f"[bold]{escape(query)}[/]")
+    for ranking in rankings:
+        table = Table(
+            "", "score", "moved", "passage", title=f"{ranking.model}  [dim]{ranking.milliseconds:.0f} ms[/]",
+            title_justify="left", box=None, pad_edge=False,
+        )  # fmt: skip
+        for hit in ranking.hits:
+            table.add_row(str(hit.rank), f"{hit.score:.3f}", _moved(hit, first=ranking is rankings[0]), _passage(hit))
+        results.print()
+        results.print(table)
+
+
+def show_seconds(value: float) -> str:
+    """Return a duration as people say it."""
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def show_rate(rate: float, unit: str) -> str:
+    """Return a rate with its unit."""
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
+
+
+def _line(event: Event) -> str:
+    message = escape(event.message)
+    if event.kind == "start":
+        return f"[bold cyan]{event.stage}[/]"
+    if event.kind == "skipped":
+        return f"[bold cyan]{event.stage}[/]  [dim]already done, nothing to do[/]"
+    if event.kind == "warning":
+        return f"  [yellow]Warning:[/] {message}"
+    if event.kind == "done":
+        return f"  [green]done[/] in {show_seconds(event.seconds)}  [dim]{escape(_counts(event.data['counts']))}[/]"
+    return f"  {message}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items() if value)
+
+
+def _stage_table(stages: Sequence[dict[str, Any]]) -> Table:
+    table = Table("stage", "time", "memory", "made", "dropped", box=None, pad_edge=False, header_style="dim")
+    for stage in stages:
+        table.add_row(
+            f"[cyan]{stage['name']}[/]",
+            "[dim]kept[/]" if stage["skipped"] else show_seconds(stage["seconds"]),
+            f"{stage['peak_mb']:,.0f} MB",
+            _counts(stage["counts"]),
+            f"[dim]{_counts(stage['dropped'])}[/]",
+        )
+    return table
+
+
+def _report_table(report: dict[str, Any]) -> Table:
+    table = Table("", "base", "tuned", "BM25", "difference", box=None, pad_edge=False, header_style="dim")
+    for metric, row in report.items():
+        if not metric.partition("@")[2]:
+            continue
+        table.add_row(
+            metric,
+            f"{row['base']:.4f}",
+            f"[bold]{row['tuned']:.4f}[/]",
+            f"[dim]{row['bm25']:.4f}[/]",
+            f"{row['delta']:+.4f} [dim]({row['ci'][0]:+.4f} to {row['ci'][1]:+.4f})[/]",
+        )
+    return table
+
+
+def _moved(hit: Hit, *, first: bool) -> str:
+    if first:
+        return ""
+    if hit.moved is None:
+        return "[green]new[/]"
+    return f"[green]↑{hit.moved}[/]" if hit.moved > 0 else f"[red]↓{-hit.moved}[/]" if hit.moved else "[dim]=[/]"
+
+
+def _passage(hit: Hit) -> str:
+    title = f"[bold]{escape(hit.title)}[/]  " if hit.title else ""
+    text = " ".join(hit.text.split())
+    return title + escape(text if len(text) <= SNIPPET else text[: SNIPPET - 1] + "…")

@@ -1,0 +1,115 @@
+"""The residual map: queries and documents both become normalize(x + xW), with W learned from zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hfembed.embed import Vectors, unit
+from hfembed.events import Reporter
+from hfembed.ranking import Rows
+from hfembed.recipe import Phase
+
+if TYPE_CHECKING:
+    import torch
+
+LOSS_WINDOW = 10
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Training or dev rows as vectors: each query, the row of its document, its negatives, its kind."""
+
+    queries: Vectors
+    positives: Rows
+    kinds: npt.NDArray[np.str_]
+    negatives: Rows
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.positives)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Pairs:
+        """Return the pairs that a mask selects."""
+        return Pairs(self.queries[mask], self.positives[mask], self.kinds[mask], self.negatives[mask])
+
+
+@dataclass(frozen=True)
+class Map:
+    """A learned residual map and how much of it is applied."""
+
+    weights: Vectors
+    strength: float = 1.0
+
+    def apply(self, vectors: Vectors) -> Vectors:
+        """Move unit vectors by the map, and scale them back to length one."""
+        if self.strength == 0:
+            return np.asarray(vectors)
+        moved = np.asarray(vectors) @ (np.float32(self.strength) * self.weights)
+        return unit(np.asarray(vectors) + moved)
+
+    def matrix(self) -> Vectors:
+        """Return I + strength W, the map as one matrix."""
+        whole: Vectors = np.eye(len(self.weights), dtype=np.float32) + np.float32(self.strength) * self.weights
+        return whole
+
+
+def learn_map(
+    pairs: Pairs, documents: Vectors, groups: Rows, phases: list[Phase], seed: int, report: Reporter | None = None
+) -> tuple[Map, list[float]]:
+    """Train the map through every phase; return it with the loss of each step."""
+    import torch
+
+    width = documents.shape[1]
+    weights = torch.zeros(width, width, requires_grad=True)
+    losses: list[float] = []
+    for number, phase in enumerate(phases):
+        generator = torch.Generator().manual_seed(seed + number)
+        optimizer = torch.optim.AdamW([weights], lr=phase.learning_rate, weight_decay=phase.weight_decay)
+        batches = range(phase.steps)
+        steps = report.each(batches, "training the map", phase.steps, "steps") if report else batches
+        for _ in steps:
+            batch = torch.randint(len(pairs), (min(phase.batch_size, len(pairs)),), generator=generator).numpy()
+            loss = _loss(weights, pairs.where(batch), documents, groups, phase, generator)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(round(float(loss.detach()), 5))
+    return Map(weights.detach().numpy().copy()), losses
+
+
+def _loss(
+    weights: torch.Tensor,
+    batch: Pairs,
+    documents: Vectors,
+    groups: Rows,
+    phase: Phase,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Softmax over the pool: the whole corpus, or a draw of it that holds every positive and mined negative."""
+    import torch
+    from torch.nn.functional import cross_entropy, normalize
+
+    pool = _pool(batch, len(documents), phase.pool, generator)
+    place = {int(row): at for at, row in enumerate(pool)} if len(pool) < len(documents) else None
+    target = torch.tensor([place[int(row)] for row in batch.positives] if place else batch.positives)
+    queries, candidates = torch.tensor(np.asarray(batch.queries)), torch.tensor(np.asarray(documents[pool]))
+    queries = normalize(queries + queries @ weights, dim=1)
+    candidates = normalize(candidates + candidates @ weights, dim=1)
+    logits = queries @ candidates.T / phase.temperature
+    # Near-duplicates of the positive are no negatives.
+    duplicate = torch.tensor(groups[pool][None, :] == groups[batch.positives][:, None])
+    duplicate[torch.arange(len(target)), target] = False
+    return cross_entropy(logits.masked_fill(duplicate, -torch.inf), target)
+
+
+def _pool(batch: Pairs, total: int, limit: int, generator: torch.Generator) -> Rows:
+    import torch
+
+    if total <= limit:
+        return np.arange(total)
+    drawn = torch.randint(total, (limit,), generator=generator).numpy()
+    return np.unique(np.concatenate([drawn, batch.positives, batch.negatives.ravel()]))

@@ -1,0 +1,121 @@
+"""Folding: the last encoder layer learns to give the mapped vectors by itself.
+
+What is published is then a plain transformer with its own pooling and no extra module. A Dense layer at
+the end would be dropped without a word by every engine that reads the bare transformer or its ONNX file,
+which would serve the base under the tuned name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfembed.embed import Precision, Role, Vectors
+from hfembed.errors import StageError
+from hfembed.events import Reporter
+from hfembed.recipe import Fold
+from hfembed.train.adapter import Map
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+WARMUP_STEPS = 10
+# Batches are cut from this many at a time, sorted by length: little padding, still well mixed.
+BUCKET_BATCHES = 20
+GRADIENT_CLIP = 1.0
+
+
+def fold_map(
+    model: SentenceTransformer,
+    texts: list[tuple[str, Role]],
+    targets: Vectors,
+    settings: Fold,
+    precision: Precision,
+    seed: int,
+    report: Reporter,
+) -> None:
+    """Train the last encoder layer of `model`, in place, to encode each text as its target vector."""
+    import torch
+    from torch.nn.functional import cosine_similarity
+
+    parameters = _only_last_layer(model)
+    order = list(_batches([len(text) for text, _ in texts], settings.batch_size, seed))
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / len(order))
+    )
+    model.eval()  # no dropout: the targets are exact
+    for batch in report.each(order, "folding the map into the last layer", len(order), "steps"):
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=precision is Precision.BF16):
+            produced = model(_features(model, [texts[at] for at in batch]))["sentence_embedding"].float()
+        wanted = torch.tensor(targets[batch], device=produced.device)
+        loss = (1 - cosine_similarity(produced, wanted, dim=1)).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
+        optimizer.step()
+        schedule.step()
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+
+
+def append_dense(model: SentenceTransformer, learned: Map) -> SentenceTransformer:
+    """Return the model with the map as a Dense layer: exact, but only sentence-transformers applies it."""
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+
+    width = len(learned.weights)
+    dense = models.Dense(width, width, bias=False, activation_function=torch.nn.Identity())
+    dense.linear.weight.data = torch.tensor(learned.matrix().T.copy())
+    modules = [*model, dense, models.Normalize()]
+    return SentenceTransformer(
+        modules=modules,
+        device=model.device.type,
+        prompts=model.prompts,
+        default_prompt_name=model.default_prompt_name,
+        similarity_fn_name=model.similarity_fn_name,
+    )
+
+
+def _only_last_layer(model: SentenceTransformer) -> list[torch.nn.Parameter]:
+    import torch
+
+    stacks = [module for module in model[0].modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
+    if not stacks:
+        raise StageError(
+            "The base model has no stack of layers to fold the map into.", "Choose a transformer encoder as --base."
+        )
+    last = max(stacks, key=len)[-1]
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    chosen = [parameter for parameter in last.parameters() if parameter.is_floating_point()]
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def _features(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> dict[str, Any]:
+    from sentence_transformers.util import batch_to_device
+
+    prompts = {role: model.prompts.get(str(role)) or "" for role in Role}
+    texts = [prompts[role] + text for text, role in batch]
+    # sentence-transformers 6 calls it preprocess, 5 calls it tokenize.
+    prepare = model.preprocess if hasattr(model, "preprocess") else model.tokenize
+    features: dict[str, Any] = batch_to_device(prepare(texts), model.device)
+    return features
+
+
+def _batches(lengths: list[int], size: int, seed: int) -> Iterator[list[int]]:
+    draw = np.random.default_rng(seed)
+    shuffled = draw.permutation(len(lengths))
+    measured = np.array(lengths)
+    batches: list[list[int]] = []
+    for start in range(0, len(shuffled), size * BUCKET_BATCHES):
+        bucket = shuffled[start : start + size * BUCKET_BATCHES]
+        bucket = bucket[np.argsort(measured[bucket], kind="stable")]
+        batches += [bucket[at : at + size].tolist() for at in range(0, len(bucket), size)]
+    for number in draw.permutation(len(batches)):
+        yield batches[number]
