@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -264,8 +265,20 @@ def _run_name(corpus: str, preset: str) -> str:
     return f"{name}-{preset}"
 
 
+def prepare_process() -> None:
+    """Settle what the libraries read from the environment when they are imported; this process is ours."""
+    for quiet in ("TQDM_DISABLE", "DISABLE_TQDM"):  # progress is shown once, by us
+        os.environ.setdefault(quiet, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # oneDNN keeps compiled kernels and scratch memory for every shape it has seen; texts have hundreds.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+    if not os.environ.get("HFEMBED_DEBUG"):
+        warnings.simplefilter("ignore")
+
+
 def main() -> None:
     """Run the command line."""
+    prepare_process()
     app(prog_name="hfembed")
 
 

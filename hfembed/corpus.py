@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 
 from hfembed.errors import CorpusError
 from hfembed.hub import REPO_ID, dataset_revision
+from hfembed.resources import sample_folder
 from hfembed.run import hash_file, hash_json
 
+# The name of the corpus that ships with hfembed, wherever no file or folder is called so.
+SAMPLE = "sample"
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 TEXTS = (".txt", ".md", ".markdown")
 HUB_SOURCE = re.compile(r"^(?P<repo>[^@:]+)(?::(?P<config>[^@:]+))?(?:@(?P<revision>[^@:]+))?$")
@@ -52,10 +55,12 @@ class CorpusSource:
 
 
 def locate_corpus(source: str) -> CorpusSource:
-    """Find a corpus: a file, a folder, or a Hub dataset `org/name[:config][@revision]`."""
+    """Find a corpus: a file, a folder, `sample`, or a Hub dataset `org/name[:config][@revision]`."""
     path = Path(source).expanduser()
     if path.exists():
         return _local_corpus(path)
+    if source == SAMPLE:
+        return _local_corpus(sample_folder())
     match = HUB_SOURCE.match(source)
     if match is None or not REPO_ID.match(match["repo"]) or path.suffix in (*TABLES, *TEXTS):
         raise CorpusError(

@@ -68,7 +68,7 @@ def locate_model(name: str) -> ModelSource:
     except HubError as error:
         package = _packaged_model(repo)
         if package is None:
-            raise ModelError(f"Model '{name}' cannot be had: {error.message}", error.hint) from error
+            raise ModelError(error.message, error.hint) from error
         return local_model(repo, package)
 
 
@@ -185,34 +185,51 @@ def publish(
 @contextmanager
 def _hub_errors(what: str) -> Iterator[None]:
     """Turn what the clients raise (0.36 through requests, 1.x and 2.x through httpx) into one sentence."""
-    from huggingface_hub import constants, errors
-
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise HubError(f"The {what} is gated.", "Ask for access on its page, then: hf auth login") from error
-    except errors.RepositoryNotFoundError as error:
-        raise HubError(
-            f"The {what} does not exist on {constants.ENDPOINT}, or you may not see it.",
-            "Check the name; for a private one: hf auth login",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise HubError(f"The {what} has no such revision.", "Check the part after '@'.") from error
-    except (errors.HFValidationError, errors.BadRequestError) as error:
-        raise HubError(f"The Hub does not accept the {what}: {_first_line(error)}") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no"
-        raise HubError(f"The Hub answered {status} for the {what}.", "Try again later; hf auth whoami") from error
-    except (OSError, errors.OfflineModeIsEnabled) as error:
-        # Connection errors of requests and of httpx's wrappers, and a missing cache entry, are OSErrors.
-        raise HubError(
-            f"The {what} is not on this machine and {constants.ENDPOINT} cannot be reached.",
-            "Check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or name a local folder.",
-        ) from error
-    except Exception as error:
-        if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "datasets"):
-            raise HubError(f"The {what} cannot be read: {_first_line(error)}") from error
+    except HubError:
         raise
+    except Exception as error:
+        explained = _explain(error, what)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _explain(error: Exception, what: str) -> HubError | None:
+    from huggingface_hub import constants, errors
+
+    login = "Check the name; for a private one: hf auth login"
+    sentences: list[tuple[type[Exception], str, str]] = [
+        (errors.GatedRepoError, "is gated", "Ask for access on its page, then: hf auth login"),
+        (errors.RepositoryNotFoundError, f"does not exist on {constants.ENDPOINT}, or you may not see it", login),
+        (errors.RevisionNotFoundError, "has no such revision", "Check the part after '@'."),
+    ]
+    for kind, sentence, hint in sentences:
+        if isinstance(error, kind):
+            return HubError(f"The {what} {sentence}.", hint)
+    if _is_unreachable(error):
+        return HubError(
+            f"The {what} is not on this machine, and {constants.ENDPOINT} cannot be reached.",
+            "Check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or name a local folder.",
+        )
+    if isinstance(error, (errors.HfHubHTTPError, errors.HFValidationError)):
+        return HubError(f"The Hub refuses the {what}: {_first_line(error)}", "hf auth whoami shows who you are there.")
+    if type(error).__module__.split(".")[0] == "datasets":
+        return HubError(f"The {what} cannot be read: {_first_line(error)}")
+    return None
+
+
+def _is_unreachable(error: Exception) -> bool:
+    from huggingface_hub import errors
+
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)):
+        return True
+    if isinstance(error, errors.HfHubHTTPError):
+        return False
+    # The connection errors of requests and httpx; an OSError with a number is a matter of this machine's disk.
+    library = type(error).__module__.split(".")[0]
+    return library in ("httpx", "httpcore", "requests") or (isinstance(error, OSError) and error.errno is None)
 
 
 def _first_line(error: Exception) -> str:

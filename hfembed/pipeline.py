@@ -40,9 +40,11 @@ def run(
     last = until or ("push" if recipe.push.model_repo or recipe.push.dataset_repo else "export")
     chosen = STAGES[: NAMES.index(last) + 1]
     forced = NAMES[NAMES.index(rerun) :] if rerun else ()
+    sources = Sources(recipe)
+    sources.locate({name for stage in chosen for name in stage.sources})
     with target.locked():
         _refuse_mismatch(target, recipe, forced)
-        return _work(recipe, target, chosen, lambda stage: stage.name in forced, listeners)
+        return _work(recipe, target, chosen, lambda stage: stage.name in forced, listeners, sources)
 
 
 def run_stage(name: str, recipe: Recipe, target: Run, listeners: Sequence[Listener] = ()) -> list[str]:
@@ -56,7 +58,7 @@ def run_stage(name: str, recipe: Recipe, target: Run, listeners: Sequence[Listen
                     f"{name} needs the results of {need}, which '{target.folder}' does not hold.",
                     f"hfembed {need} {target.folder}",
                 )
-        return _work(recipe, target, [stage], lambda stage: False, listeners)
+        return _work(recipe, target, [stage], lambda stage: False, listeners, Sources(recipe))
 
 
 def manifests(target: Run) -> dict[str, Manifest]:
@@ -73,8 +75,8 @@ def _work(
     stages: Sequence[Stage],
     forced: Callable[[Stage], bool],
     listeners: Sequence[Listener],
+    sources: Sources,
 ) -> list[str]:
-    sources = Sources(recipe)
     events = Events(target.path(LAYOUT.events), listeners)
     worked = []
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from hfembed.errors import StageError
 from hfembed.hub import REPO_ID, Published, publish
+from hfembed.recipe import Recipe
 from hfembed.resources import cards_folder
 from hfembed.run import LAYOUT, MANIFEST, Manifest, Run, write_json
 from hfembed.stage import Job, Outcome
@@ -28,7 +30,7 @@ def push(job: Job) -> Outcome:
     settings = job.recipe.push
     if not settings.model_repo and not settings.dataset_repo:
         raise StageError("No repo to push to is named.", "Add --model-repo ORG/NAME or --dataset-repo ORG/NAME.")
-    facts = _Facts(job)
+    facts = run_facts(job.run)
     done: list[Published] = []
     if settings.dataset_repo:
         files = dataset_files(facts, settings.dataset_repo)
@@ -40,27 +42,46 @@ def push(job: Job) -> Outcome:
     return Outcome(counts={"commits": len(done)}, facts={"published": [vars(published) for published in done]})
 
 
-class _Facts:
-    """What the cards say, read from the run."""
+@dataclass(frozen=True)
+class Facts:
+    """What the cards say, read from a run."""
 
-    def __init__(self, job: Job) -> None:
-        self.run: Run = job.run
-        self.recipe = job.recipe
-        self.manifests: dict[str, Manifest] = {}
-        for folder in FOLDERS:
-            self.manifests.update(job.run.manifests(folder))
-        self.report: dict[str, Any] = json.loads(job.run.path(LAYOUT.report).read_text(encoding="utf-8"))
-        self.corpus = str(self.manifests["pull"].sources["corpus"]["name"])
-        self.base = str(self.manifests["train"].sources["base"]["name"])
+    run: Run
+    recipe: Recipe
+    manifests: dict[str, Manifest]
+    report: dict[str, Any]
 
-    def counts(self) -> dict[str, int]:
-        return self.manifests["pull"].counts | self.manifests["generate"].counts
+    @property
+    def corpus(self) -> str:
+        """The corpus as people know it."""
+        return str(self.manifests["pull"].sources["corpus"]["name"])
 
+    @property
     def hub_corpus(self) -> str | None:
+        """The corpus's repo, where it has one."""
         return self.manifests["pull"].sources["corpus"].get("repo")
 
+    @property
+    def base(self) -> str:
+        """The base model as people know it."""
+        return str(self.manifests["train"].sources["base"]["name"])
 
-def model_files(facts: _Facts, repo: str, dataset: str | None) -> Files:
+    @property
+    def counts(self) -> dict[str, int]:
+        """Documents and queries."""
+        return self.manifests["pull"].counts | self.manifests["generate"].counts
+
+
+def run_facts(run: Run) -> Facts:
+    """Read a finished run."""
+    manifests: dict[str, Manifest] = {}
+    for folder in FOLDERS:
+        manifests.update(run.manifests(folder))
+    report = json.loads(run.path(LAYOUT.report).read_text(encoding="utf-8"))
+    return Facts(run, run.recipe(), manifests, report)
+
+
+def model_files(facts: Facts, repo: str, dataset: str | None) -> Files:
     """Return every file of the model repo, card included."""
     folder = facts.run.path(LAYOUT.model)
     files: Files = [
@@ -68,7 +89,7 @@ def model_files(facts: _Facts, repo: str, dataset: str | None) -> Files:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, "README.md")
     ]
-    datasets = [name for name in (dataset, facts.hub_corpus()) if name]
+    datasets = [name for name in (dataset, facts.hub_corpus) if name]
     metadata = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
@@ -85,7 +106,7 @@ def model_files(facts: _Facts, repo: str, dataset: str | None) -> Files:
         corpus=facts.corpus,
         base=facts.base,
         report=facts.report,
-        counts=facts.counts(),
+        counts=facts.counts,
         preset=facts.recipe.preset,
         seconds=facts.manifests["train"].seconds,
     )
@@ -99,7 +120,7 @@ def model_files(facts: _Facts, repo: str, dataset: str | None) -> Files:
     ]
 
 
-def dataset_files(facts: _Facts, repo: str) -> Files:
+def dataset_files(facts: Facts, repo: str) -> Files:
     """Return every file of the triplet dataset repo, card included."""
     configs = [
         {
@@ -112,7 +133,7 @@ def dataset_files(facts: _Facts, repo: str) -> Files:
     ]
     metadata = {"tags": ["sentence-transformers", "hfembed"], "configs": configs}
     card = render_card(
-        "dataset.md", metadata, name=repo.split("/")[-1], repo=repo, corpus=facts.corpus, counts=facts.counts()
+        "dataset.md", metadata, name=repo.split("/")[-1], repo=repo, corpus=facts.corpus, counts=facts.counts
     )
     test = facts.run.path(LAYOUT.test)
     return [
@@ -135,7 +156,7 @@ def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> st
     return environment.get_template(template).render(metadata=front, **values)
 
 
-def public_recipe(facts: _Facts) -> str:
+def public_recipe(facts: Facts) -> str:
     """Return the recipe without paths of this machine."""
     recipe = facts.recipe.model_copy(update={"corpus": facts.corpus, "base": facts.base})
     return recipe.to_yaml()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import gc
 import hashlib
 import platform
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -38,6 +41,11 @@ class Sources:
     def __init__(self, recipe: Recipe) -> None:
         """Remember which corpus and base the recipe names."""
         self._recipe = recipe
+
+    def locate(self, names: Iterable[str]) -> None:
+        """Find everything a run will need before any work is done."""
+        for name in names:
+            getattr(self, name)
 
     @cached_property
     def corpus(self) -> CorpusSource:
@@ -124,6 +132,7 @@ def execute(stage: Stage, run: Run, recipe: Recipe, inputs: str, events: Events,
     report = Reporter(stage.name, events)
     events.emit(Event("start", stage.name))
     started = time.monotonic()
+    release_memory()
     memory = PeakMemory()
     try:
         out = run.begin(stage.name)
@@ -193,6 +202,14 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue  # an extra that is not installed shaped nothing
     return versions
+
+
+def release_memory() -> None:
+    """Give what finished stages no longer need back to the system, so that stages do not add up."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 class PeakMemory:

@@ -73,20 +73,20 @@ class CachedEncoder:
         """Return the vectors of everything in a data loader."""
         texts = [text for batch in inputs for text in batch["text"]]
         if prompt_type == PromptType.query:
-            return np.asarray(self._embedder.queries(texts))
-        return np.asarray(self._embedder.documents(texts))
+            return self._embedder.queries(texts)
+        return self._embedder.documents(texts)
 
     def similarity(self, first: Any, second: Any) -> Any:
         """Return the cosines of all rows with all rows; the vectors are of length one."""
         import torch
 
-        return torch.as_tensor(np.asarray(first)) @ torch.as_tensor(np.asarray(second)).T
+        return torch.tensor(np.asarray(first)) @ torch.tensor(np.asarray(second)).T
 
     def similarity_pairwise(self, first: Any, second: Any) -> Any:
         """Return the cosine of each row with its counterpart."""
         import torch
 
-        return (torch.as_tensor(np.asarray(first)) * torch.as_tensor(np.asarray(second))).sum(-1)
+        return (torch.tensor(np.asarray(first)) * torch.tensor(np.asarray(second))).sum(-1)
 
 
 def score_embedder(collection: Collection, embedder: Embedder, name: str) -> Scores:
