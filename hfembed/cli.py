@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -236,7 +235,7 @@ def _show_run(target: Any, worked: list[str] | None, output: Format) -> None:
 
 
 def _recipe_for_stage(name: str, target: Any, settings: list[str]) -> Any:
-    from hfembed import pipeline
+    from hfembed.mismatch import changes
     from hfembed.recipe import apply_settings, make_recipe
     from hfembed.run import LAYOUT, Run
 
@@ -244,10 +243,11 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str]) -> Any:
         return make_recipe(settings=settings)
     kept = Run.open(target.folder).recipe()
     changed = apply_settings(kept.model_dump(mode="json"), settings)
-    for stage, key, _, _ in pipeline.changes(kept, changed):
-        if STAGE_NAMES.index(stage) < STAGE_NAMES.index(name):
+    for change in changes(kept, changed, STAGE_NAMES):
+        if STAGE_NAMES.index(change.stage) < STAGE_NAMES.index(name):
             raise RunMismatchError(
-                f"{key} belongs to {stage}, which comes before {name}.", f"hfembed {stage} {target.folder} --set ..."
+                f"{change.key} belongs to {change.stage}, which comes before {name}.",
+                f"hfembed {change.stage} {target.folder} --set {change.key}={change.new}",
             )
     return changed
 
@@ -283,4 +283,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -113,10 +113,10 @@ class VectorStore:
                 handle.truncate(size)
         self._index()
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, key: np.uint64) -> bool:
         """Tell whether a text's vector is here."""
-        place = int(np.searchsorted(self._sorted, np.uint64(key)))  # type: ignore[call-overload]
-        return place < len(self._sorted) and self._sorted[place] == key
+        place = int(np.searchsorted(self._sorted, key))
+        return place < len(self._sorted) and bool(self._sorted[place] == key)
 
     def append(self, keys: npt.NDArray[np.uint64], vectors: Vectors) -> None:
         """Add one block."""
@@ -214,7 +214,7 @@ def has_fast_bf16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     # torch keeps these checks private; without them fp32 is always right.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return device == "cpu" and any(getattr(torch.cpu, check, lambda: False)() for check in checks)

@@ -90,8 +90,7 @@ def cap_scores(positive_scores: Vectors, cap: Cap) -> Vectors:
     if cap.type is CapType.ABSOLUTE:
         return positive_scores - np.float32(cap.value)
     # Written so that a negative score is lowered too, not raised.
-    lowered: Vectors = positive_scores - np.float32(1 - cap.value) * np.abs(positive_scores)
-    return lowered
+    return np.asarray(positive_scores - (1 - cap.value) * np.abs(positive_scores), dtype=np.float32)
 
 
 def _draw_others(draw: random.Random, count: int, taken: list[int], groups: Rows, own_group: int) -> list[int]:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hfembed.errors import RunMismatchError, StageError
+from hfembed.errors import StageError
 from hfembed.events import Event, Events, Listener
+from hfembed.mismatch import refuse_mismatch
 from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Manifest, Run
 from hfembed.stage import Sources, Stage, execute, stage_inputs
 
+CORPUS, BASE, SEED, TRAIN = ("corpus",), ("base",), ("seed",), ("train",)
+MADE = ("pull", "generate", "train")
+
 STAGES = (
-    Stage("pull", "corpus", owner=True, needs=(), sources=("corpus",)),
-    Stage("generate", "triplets", owner=True, needs=("pull",), uses=("seed",)),
-    Stage("mine", "triplets", owner=False, needs=("pull", "generate"), uses=("seed",), sources=("base",)),
-    Stage("train", "model", owner=True, needs=("pull", "generate", "mine"), uses=("seed",), sources=("base",)),
-    Stage("evaluate", "report", owner=True, needs=("pull", "generate", "train"), uses=("seed",), sources=("base",)),
-    Stage("export", "model", owner=False, needs=("pull", "generate", "train"), uses=("seed",)),
+    Stage("pull", "corpus", owner=True, needs=(), sources=CORPUS),
+    Stage("generate", "triplets", owner=True, needs=("pull",), uses=SEED),
+    Stage("mine", "triplets", owner=False, needs=("pull", "generate"), uses=SEED, sources=BASE, extras=TRAIN),
+    Stage("train", "model", owner=True, needs=("pull", "generate", "mine"), uses=SEED, sources=BASE, extras=TRAIN),
+    Stage("evaluate", "report", owner=True, needs=MADE, uses=SEED, sources=BASE, extras=TRAIN),
+    Stage("export", "model", owner=False, needs=MADE, extras=("train", "onnx")),
     Stage("push", "push", owner=True, needs=("pull", "generate", "mine", "train", "evaluate", "export")),
 )
 NAMES = tuple(stage.name for stage in STAGES)
-
-# What a change of these settings, which belong to no stage, makes stale first.
-FIRST_USE = {"corpus": "pull", "seed": "generate", "base": "mine"}
 
 
 def run(
@@ -43,7 +44,7 @@ def run(
     sources = Sources(recipe)
     sources.locate({name for stage in chosen for name in stage.sources})
     with target.locked():
-        _refuse_mismatch(target, recipe, forced)
+        refuse_mismatch(target, recipe, NAMES, manifests(target), forced)
         return _work(recipe, target, chosen, lambda stage: stage.name in forced, listeners, sources)
 
 
@@ -78,7 +79,7 @@ def _work(
     sources: Sources,
 ) -> list[str]:
     events = Events(target.path(LAYOUT.events), listeners)
-    worked = []
+    worked: list[str] = []
     try:
         target.abandon()
         for stage in stages:
@@ -87,6 +88,8 @@ def _work(
             if stage.name in done and done[stage.name].inputs == inputs and not forced(stage):
                 events.emit(Event("skipped", stage.name, seconds=done[stage.name].seconds))
                 continue
+            if not worked:
+                _check_installed(stages[stages.index(stage) :])
             target.write_recipe(recipe)
             execute(stage, target, recipe, inputs, events, sources)
             worked.append(stage.name)
@@ -96,34 +99,6 @@ def _work(
     return worked
 
 
-def _refuse_mismatch(target: Run, recipe: Recipe, forced: Sequence[str]) -> None:
-    if not target.path(LAYOUT.recipe).is_file():
-        strangers = [item.name for item in target.folder.iterdir() if item.name != LAYOUT.lock]
-        if strangers:
-            raise RunMismatchError(
-                f"'{target.folder}' holds other files ({strangers[0]}, ...) and no run.",
-                "Name a new or empty folder with --run.",
-            )
-        return
-    done = manifests(target)
-    for stage, key, old, new in changes(target.recipe(), recipe):
-        later = NAMES[NAMES.index(stage) :]
-        if stage not in forced and stage != "push" and any(name in done for name in later):
-            raise RunMismatchError(
-                f"'{target.folder}' holds a run of another recipe: {key} is {old!r} there and {new!r} here.",
-                f"Name another folder with --run, or redo from there on with --rerun {stage}.",
-            )
-
-
-def changes(old: Recipe, new: Recipe) -> list[tuple[str, str, object, object]]:
-    """Return (stage, key, old value, new value) for every setting that differs, first stage first."""
-    found = []
-    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
-    for name, stage in FIRST_USE.items():
-        if before[name] != after[name]:
-            found.append((stage, name, before[name], after[name]))
-    for stage in NAMES:
-        for key, value in after[stage].items():
-            if before[stage][key] != value:
-                found.append((stage, f"{stage}.{key}", before[stage][key], value))
-    return sorted(found, key=lambda change: NAMES.index(change[0]))
+def _check_installed(stages: Sequence[Stage]) -> None:
+    for stage in stages:
+        stage.check_installed()

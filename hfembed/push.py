@@ -59,7 +59,8 @@ class Facts:
     @property
     def hub_corpus(self) -> str | None:
         """The corpus's repo, where it has one."""
-        return self.manifests["pull"].sources["corpus"].get("repo")
+        repo: str | None = self.manifests["pull"].sources["corpus"].get("repo")
+        return repo
 
     @property
     def base(self) -> str:

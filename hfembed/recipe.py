@@ -322,24 +322,38 @@ def _validate(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        sentences = [_sentence(model, dict(problem)) for problem in error.errors()]
+        problems: dict[str, list[dict[str, Any]]] = {}
+        for problem in error.errors():
+            problems.setdefault(".".join(map(str, _location(problem))), []).append(dict(problem))
+        sentences = [_sentence(model, key, found) for key, found in problems.items()]
         raise RecipeError(
             f"The {where} is not valid: " + " ".join(sentences), "hfembed presets instant shows every key."
         ) from None
 
 
-def _sentence(model: type[BaseModel], problem: dict[str, Any]) -> str:
-    # Union members and dictionary keys put tags into the location that nobody typed.
-    location = [part for part in problem["loc"] if part not in ("literal['auto']", "constrained-float", "[key]")]
-    key = ".".join(str(part) for part in location)
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
-        guess = nearest(str(location[-1]), known)
-        return f"unknown key '{key}'; allowed: {choices(known)}. {guess}".strip()
-    rule = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    seen = problem["input"]
-    guess = _nearest_choice(problem, seen)
-    return f"'{key}' is {seen!r}, but must be {rule}. {guess}".strip()
+def _location(problem: Mapping[str, Any]) -> list[str | int]:
+    # Members of a union and keys of a dictionary put tags into the location that nobody typed.
+    return [part for part in problem["loc"] if part not in ("literal['auto']", "constrained-float", "[key]")]
+
+
+def _sentence(model: type[BaseModel], key: str, problems: list[dict[str, Any]]) -> str:
+    first = problems[0]
+    if first["type"] == "extra_forbidden":
+        *parents, last = _location(first)
+        known = _known_keys(model, parents)
+        return f"unknown key '{key}'; allowed: {choices(known)}. {nearest(str(last), known)}".strip()
+    rules = [_rule(problem) for problem in problems]
+    guess = next((found for problem in problems if (found := _nearest_choice(problem, problem["input"]))), "")
+    return f"'{key}' is {first['input']!r}, but must be {' or '.join(rules)}. {guess}".strip()
+
+
+def _rule(problem: Mapping[str, Any]) -> str:
+    words = {
+        "string_pattern_mismatch": "of the form ORG/NAME",
+        "too_short": "a list with at least one item",
+        "model_type": "a group of keys and values",
+    }
+    return words.get(problem["type"], str(problem["msg"]).removeprefix("Input should be "))
 
 
 def _nearest_choice(problem: dict[str, Any], seen: Any) -> str:

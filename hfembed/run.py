@@ -113,6 +113,17 @@ class Run:
         finally:
             lock.release()
 
+    def is_busy(self) -> bool:
+        """Tell whether a process is working in the run now."""
+        lock = FileLock(self.path(LAYOUT.lock), timeout=0)
+        try:
+            with lock:
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False  # a run that cannot be written is not being written
+
     def manifests(self, folder: str) -> dict[str, Manifest]:
         """Return the manifests of the stages that are done in one folder of the run."""
         file = self.path(folder) / MANIFEST

@@ -31,6 +31,11 @@ RECORDED_LIBRARIES = (
     "torch", "transformers", "sentence-transformers", "mteb", "huggingface_hub", "datasets",
     "optimum", "optimum-onnx", "onnxruntime", "bm25s", "numpy", "pyarrow",
 )  # fmt: skip
+# What each extra brings that its stages cannot do without.
+EXTRAS = {
+    "train": ("torch", "sentence-transformers", "mteb", "datasets", "PyStemmer"),
+    "onnx": ("onnx", "onnxruntime", "optimum-onnx"),
+}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_SPACE_WORDS = ("no space left", "disk quota exceeded", "file too large", "os error 28", "os error 27")
 
@@ -86,7 +91,7 @@ class Stage:
 
     folder: where in the run its results stand. owner: whether it makes that folder anew.
     needs: stages whose results it reads. uses: settings outside its own section that change its result.
-    sources: what it reads from outside the run.
+    sources: what it reads from outside the run. extras: the optional libraries it works with.
     """
 
     name: str
@@ -95,6 +100,18 @@ class Stage:
     needs: tuple[str, ...]
     uses: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+
+    def check_installed(self) -> None:
+        """Refuse, with the exact command, where libraries are missing; looks without importing them."""
+        for extra in self.extras:
+            for name in EXTRAS[extra]:
+                try:
+                    metadata.version(name)
+                except metadata.PackageNotFoundError:
+                    raise MissingExtraError(
+                        f"{self.name} needs '{name}', which is not installed.", f'pip install "hfembed[{extra}]"'
+                    ) from None
 
     def function(self) -> Callable[[Job], Outcome]:
         """Import the stage: the function named like its module."""

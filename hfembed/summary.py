@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hfembed.events import read_events
 from hfembed.pipeline import NAMES, manifests
 from hfembed.run import LAYOUT, Run
 
@@ -27,7 +28,21 @@ def summarize(run: Run, worked: list[str] | None = None) -> dict[str, Any]:
         "verdict": report["verdict"] if report else None,
         "onnx": {**files[0], "file": str(run.path(LAYOUT.model) / files[0]["file"]), "files": files} if files else None,
         "published": done["push"].facts["published"] if "push" in done else [],
+        "working": _working(run),
     }
+
+
+def _working(run: Run) -> str | None:
+    """Say what the process that holds the run is doing, if there is one."""
+    if not run.is_busy():
+        return None
+    last = None
+    for event in read_events(run.path(LAYOUT.events)):
+        last = event
+    if last is None:
+        return "starting"
+    share = f" {last.done:,} of {last.total:,} {last.unit}" if last.kind == "progress" and last.total else ""
+    return f"{last.stage}: {last.message}{share}".rstrip(": ")
 
 
 def _stage(manifest: Any, worked: list[str] | None) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def print_json(value: Any) -> None:
 
 def show_run(summary: dict[str, Any]) -> None:
     """Print stages, scores, verdict and where the model is."""
+    if summary["working"]:
+        results.print(f"[bold]working on[/] {escape(summary['working'])}")
     if summary["stages"]:
         results.print(_stage_table(summary["stages"]))
     if summary["report"]:

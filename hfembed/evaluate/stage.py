@@ -51,7 +51,8 @@ def make_report(collection: Collection, scores: dict[str, Scores], job: Job) -> 
     """Return every metric of base, tuned and BM25, with the comparison and the verdict."""
     from hfembed.evaluate.task import METRICS
 
-    metrics, comparisons = {}, {}
+    metrics: dict[str, dict[str, Any]] = {}
+    comparisons: dict[str, Comparison] = {}
     for metric in METRICS:
         values = {name: _values(score, collection, metric) for name, score in scores.items()}
         comparisons[metric] = _compare(values, collection, job)
@@ -77,6 +78,11 @@ def describe_verdict(comparison: Comparison, base: float, queries: int) -> str:
     """Say the verdict in a sentence."""
     relative = f", {comparison.delta / base:+.1%} relative" if base else ""
     shown = f"nDCG@10 {comparison.delta:+.4f}{relative} ({comparison.low:+.4f} to {comparison.high:+.4f})"
+    if comparison.delta == comparison.low == comparison.high == 0:
+        return (
+            f"The tuned model ranks {queries:,} held-out queries exactly as the base does: nothing that was learned "
+            "helped queries of another kind, so the base was kept."
+        )
     if comparison.verdict is Verdict.BETTER:
         return f"The tuned model is better than the base on {queries:,} held-out queries: {shown}."
     if comparison.verdict is Verdict.WORSE:

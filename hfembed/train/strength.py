@@ -44,7 +44,7 @@ def choose_strength(
     kinds = [str(kind) for kind in np.unique(dev.kinds) if (dev.kinds == kind).sum() >= MIN_DEV_QUERIES]
     others = {kind: train.where(train.kinds != kind) for kind in kinds}
     left_out = [kind for kind in kinds if len(others[kind])]
-    strengths = STRENGTHS
+    strengths: tuple[float, ...] = STRENGTHS
     if len(left_out) < 2:
         report.warn("Only one kind of query was made, so the strength cannot be checked on another kind.")
         strengths = tuple(strength for strength in STRENGTHS if strength <= CAUTIOUS_STRENGTH)
