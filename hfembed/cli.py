@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hfembed import __version__
-from hfembed.errors import HfembedError, RunMismatchError
+from hfembed import __version__, cli_hub
+from hfembed.cli_base import Format, FormatOption, command_errors
+from hfembed.errors import RunMismatchError
 
-INTERRUPTED = 130
 STAGE_NAMES = ("pull", "generate", "mine", "train", "evaluate", "export", "push")
 
 StageName = StrEnum("StageName", {name.upper(): name for name in STAGE_NAMES})  # type: ignore[misc]
-
-
-class Format(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 app = typer.Typer(
@@ -39,7 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-FormatOption = Annotated[Format, typer.Option("--format", help="json prints exactly one JSON object on stdout.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; can be repeated."),
@@ -84,7 +73,7 @@ def run(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Do every stage that is not done yet: pull, generate, mine, train, evaluate, export, push."""
-    with _errors(output):
+    with command_errors(output):
         from hfembed import pipeline, terminal
         from hfembed.errors import InputError
         from hfembed.recipe import make_recipe
@@ -110,7 +99,7 @@ def run(
 
 def _stage_command(name: str, summary: str) -> None:
     def command(folder: RunArgument, settings: SetOption = None, output: FormatOption = Format.TEXT) -> None:
-        with _errors(output):
+        with command_errors(output):
             from hfembed import pipeline, terminal
             from hfembed.run import Run
 
@@ -139,7 +128,7 @@ for _name, _summary in {
 @app.command()
 def status(folder: RunArgument, output: FormatOption = Format.TEXT) -> None:
     """Show a run's stages, times, counts and verdict."""
-    with _errors(output):
+    with command_errors(output):
         from hfembed.run import Run
 
         _show_run(Run.open(folder), None, output)
@@ -151,7 +140,7 @@ def presets(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """List the presets, or print one with every setting."""
-    with _errors(output):
+    with command_errors(output):
         from hfembed import terminal
         from hfembed.recipe import load_presets, make_recipe
 
@@ -179,7 +168,7 @@ def compare(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Answer one query with several models, side by side."""
-    with _errors(output):
+    with command_errors(output):
         from hfembed import terminal
         from hfembed.compare import compare as rank
         from hfembed.compare import to_json
@@ -193,34 +182,7 @@ def compare(
             terminal.show_rankings(query, rankings)
 
 
-@contextmanager
-def _errors(output: Format) -> Iterator[None]:
-    """Say what went wrong in one sentence and the next step, once, for every command."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except typer.Exit:
-        raise
-    except HfembedError as error:
-        from hfembed import terminal
-
-        if os.environ.get("HFEMBED_DEBUG"):
-            raise
-        terminal.show_error(error)
-        if output is Format.JSON:
-            terminal.print_json({"error": error.to_json()})
-        raise typer.Exit(error.exit_code) from None
-    except Exception as error:
-        # Whatever else happens is a bug of ours: say so without a page of traceback.
-        if os.environ.get("HFEMBED_DEBUG"):
-            raise
-        typer.echo(f"Unexpected error, a bug in hfembed: {type(error).__name__}: {error}", err=True)
-        typer.echo("HFEMBED_DEBUG=1 shows where; finished stages are kept.", err=True)
-        if output is Format.JSON:
-            typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error), "hint": ""}}))
-        raise typer.Exit(1) from None
+app.add_typer(cli_hub.app, name="hub")
 
 
 def _show_run(target: Any, worked: list[str] | None, output: Format) -> None:
@@ -270,6 +232,7 @@ def prepare_process() -> None:
     for quiet in ("TQDM_DISABLE", "DISABLE_TQDM"):  # progress is shown once, by us
         os.environ.setdefault(quiet, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # a ping to an address that closed networks drop
     # oneDNN keeps compiled kernels and scratch memory for every shape it has seen; texts have hundreds.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     if not os.environ.get("HFEMBED_DEBUG"):

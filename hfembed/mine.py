@@ -21,6 +21,7 @@ from hfembed.stage import Job, Outcome, require
 
 def mine(job: Job) -> Outcome:
     """Add hard negatives to the training pairs: near in the base model's eyes, but below the cap."""
+    job.report.note("loading PyTorch and the base model")
     require("train", "torch", "sentence_transformers")
     settings = job.recipe.mine
     documents = Documents.read(job.run.path(LAYOUT.documents))

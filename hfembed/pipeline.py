@@ -78,6 +78,7 @@ def _work(
     listeners: Sequence[Listener],
     sources: Sources,
 ) -> list[str]:
+    target.write_recipe(recipe)
     events = Events(target.path(LAYOUT.events), listeners)
     worked: list[str] = []
     try:
@@ -90,10 +91,8 @@ def _work(
                 continue
             if not worked:
                 _check_installed(stages[stages.index(stage) :])
-            target.write_recipe(recipe)
             execute(stage, target, recipe, inputs, events, sources)
             worked.append(stage.name)
-        target.write_recipe(recipe)
     finally:
         events.close()
     return worked

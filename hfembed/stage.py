@@ -109,8 +109,10 @@ class Stage:
                 try:
                     metadata.version(name)
                 except metadata.PackageNotFoundError:
+                    command = f'pip install "hfembed[{extra}]"'
+                    without = "; or go without ONNX files: --until evaluate" if extra == "onnx" else ""
                     raise MissingExtraError(
-                        f"{self.name} needs '{name}', which is not installed.", f'pip install "hfembed[{extra}]"'
+                        f"{self.name} needs '{name}', which is not installed.", command + without
                     ) from None
 
     def function(self) -> Callable[[Job], Outcome]:

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Task as ProgressTask
 from rich.table import Table
 from rich.text import Text
@@ -29,12 +29,19 @@ words = Console(stderr=True, highlight=False, soft_wrap=True)
 results = Console(highlight=False, soft_wrap=True)
 
 
-class RateColumn(ProgressColumn):
-    """Units a second."""
+class CountColumn(ProgressColumn):
+    """How many of how many, how fast, and how long still; or how long already where nothing is counted."""
 
     def render(self, task: ProgressTask) -> Text:
-        """Show the rate once there is one."""
-        return Text(show_rate(task.speed, task.fields["unit"]) if task.speed else "", "dim")
+        """Show what is known so far."""
+        if task.total is None and not task.completed:
+            return Text(show_seconds(task.elapsed or 0.0), "dim")
+        parts = [f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total is not None else "")]
+        if task.speed:
+            parts.append(show_rate(task.speed, task.fields["unit"]))
+        if task.time_remaining is not None and not task.finished:
+            parts.append(f"{show_seconds(task.time_remaining)} left")
+        return Text(", ".join(parts), "dim")
 
 
 class Screen:
@@ -55,6 +62,9 @@ class Screen:
         self._remove_bar()
         if event.kind != "failed":  # the error itself is printed once, at the end
             self._bars.console.print(_line(event))
+        if event.kind in ("start", "note"):  # until the next event something moves, so nobody wonders
+            self._bar = self._bars.add_task(f"  [dim]{event.stage} is working[/]", total=None, unit="")
+            self._message = ""
 
     def _show_progress(self, event: Event) -> None:
         if not self._bars.console.is_terminal:
@@ -88,10 +98,7 @@ def screen() -> Iterator[Listener]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f} %"),
-        RateColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("[dim]left[/]"),
+        CountColumn(),
     ]
     with Progress(*columns, console=words, transient=True) as progress:
         yield Screen(progress).show
@@ -114,8 +121,10 @@ def show_run(summary: dict[str, Any]) -> None:
     if summary["working"]:
         results.print(f"[bold]working on[/] {escape(summary['working'])}")
     if summary["stages"]:
+        results.print()
         results.print(_stage_table(summary["stages"]))
     if summary["report"]:
+        results.print()
         results.print(_report_table(summary["report"]))
         results.print(f"[{VERDICT_STYLES[summary['verdict']]}]{escape(summary['report']['sentence'])}[/]")
     for row in summary["onnx"]["files"] if summary["onnx"] else []:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import HealthCheck, settings
 
 from hfembed import pipeline
 from hfembed.corpus import DOCUMENTS, Documents
@@ -16,6 +17,12 @@ from hfembed.events import Event, Reporter, silent
 from hfembed.recipe import Recipe, make_recipe
 from hfembed.run import LAYOUT, Run
 from hfembed.stage import Job, Sources
+
+# The same examples every time, however busy the machine is, and no folder left behind.
+settings.register_profile(
+    "steady", derandomize=True, database=None, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("steady")
 
 PARTS = ("pump", "valve", "hinge", "battery", "gearbox", "antenna", "fuse", "ladder", "turbine", "lens")
 FAULTS = ("leaks", "rattles", "overheats", "corrodes", "sticks", "vibrates", "flickers")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from hfembed.compatible import write_compatible
 from hfembed.corpus import Documents
 from hfembed.embed import Embedder, Precision, Role, Vectors
 from hfembed.hub import TUNED, local_model
@@ -131,5 +132,6 @@ def _measure_fold(job: Job, data: Data, learned: Map) -> dict[str, Any]:
 
 def _write(model: SentenceTransformer, folder: Path) -> None:
     model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
+    write_compatible(folder, model)
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors writes for the owner's eyes only

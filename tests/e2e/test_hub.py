@@ -83,3 +83,51 @@ def test_a_push_that_may_not_write_is_refused_and_the_run_stays_whole(
     assert answer.code == 2
     assert "Error:" in answer.err and "Traceback" not in answer.err and token not in answer.err
     assert not (tmp_path / "run" / "push").exists()
+
+
+TWO_CONFIGS = """---
+configs:
+- config_name: manuals
+  data_files: manuals.jsonl
+- config_name: tickets
+  data_files: tickets.jsonl
+---
+"""
+
+
+def test_a_hub_corpus_is_read_at_its_config_and_revision(hub: tuple[str, str], hfembed, tmp_path: Path):
+    url, token = hub
+    api = HfApi(endpoint=url, token=token)
+    api.create_repo("demo/two", repo_type="dataset")
+
+    def rows(kind: str, count: int) -> bytes:
+        return "\n".join(json.dumps({"body": f"{kind} number {n} says something else"}) for n in range(count)).encode()
+
+    for name, content in {"README.md": TWO_CONFIGS.encode(), "manuals.jsonl": rows("manual", 20)}.items():
+        api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id="demo/two", repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=rows("ticket", 12), path_in_repo="tickets.jsonl", repo_id="demo/two", repo_type="dataset"
+    )
+    api.create_tag("demo/two", tag="v1", repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=rows("ticket", 15), path_in_repo="tickets.jsonl", repo_id="demo/two", repo_type="dataset"
+    )
+    environment = {"HF_ENDPOINT": url, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
+
+    def pulled(source: str, run: str) -> int:
+        answer = hfembed("pull", run, "--set", f"corpus={source}", "--format", "json", **environment)
+        assert answer.code == 0, answer.err
+        return int(answer.json()["stages"][0]["counts"]["documents"])
+
+    assert pulled("demo/two:manuals", "manuals") == 20
+    assert pulled("demo/two:tickets@v1", "old") == 12
+    assert pulled("demo/two:tickets", "new") == 15
+    manifest = json.loads((tmp_path / "old" / "corpus" / "manifest.json").read_text())
+    assert (
+        manifest["stages"]["pull"]["sources"]["corpus"]["revision"] == api.dataset_info("demo/two", revision="v1").sha
+    )
+
+    several = hfembed("pull", "run", "--set", "corpus=demo/two", **environment)
+    assert several.code == 2 and "manuals, tickets" in several.err and "--corpus demo/two:manuals" in several.err
+    unknown = hfembed("pull", "run", "--set", "corpus=demo/two:letters", **environment)
+    assert unknown.code == 2 and "no config 'letters'" in unknown.err and "Traceback" not in unknown.err

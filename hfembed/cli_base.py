@@ -1,0 +1,56 @@
+"""What all commands share: the output format, and how errors are told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from hfembed.errors import HfembedError
+
+INTERRUPTED = 130
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="json prints exactly one JSON object on stdout.")]
+
+
+@contextmanager
+def command_errors(output: Format) -> Iterator[None]:
+    """Say what went wrong in one sentence and the next step, once, for every command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. The same command goes on where it stopped.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except typer.Exit:
+        raise
+    except HfembedError as error:
+        from hfembed import terminal
+
+        if os.environ.get("HFEMBED_DEBUG"):
+            raise
+        terminal.show_error(error)
+        if output is Format.JSON:
+            terminal.print_json({"error": error.to_json()})
+        raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        # Whatever else happens is a bug of ours: say so without a page of traceback.
+        if os.environ.get("HFEMBED_DEBUG"):
+            raise
+        typer.echo(f"Unexpected error, a bug in hfembed: {type(error).__name__}: {error}", err=True)
+        typer.echo("HFEMBED_DEBUG=1 shows where; finished stages are kept.", err=True)
+        if output is Format.JSON:
+            typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error), "hint": ""}}))
+        raise typer.Exit(1) from None
