@@ -99,15 +99,7 @@ def run(
 
 def _stage_command(name: str, summary: str) -> None:
     def command(folder: RunArgument, settings: SetOption = None, output: FormatOption = Format.TEXT) -> None:
-        with command_errors(output):
-            from hfembed import pipeline, terminal
-            from hfembed.run import Run
-
-            target = Run(folder)
-            resolved = _recipe_for_stage(name, target, settings or [])
-            with terminal.screen() as listener:
-                worked = pipeline.run_stage(name, resolved, target, listeners=[listener])
-            _show_run(target, worked, output)
+        _run_stage(name, folder, settings or [], output)
 
     command.__doc__ = summary
     app.command(name)(command)
@@ -120,9 +112,25 @@ for _name, _summary in {
     "train": "Train, and fold the result into the model's weights.",
     "evaluate": "Score base, tuned and BM25 on the held-out test, with a verdict.",
     "export": "Write ONNX files, and keep those that give the same vectors.",
-    "push": "Publish the model and its triplets.",
 }.items():
     _stage_command(_name, _summary)
+
+
+@app.command()
+def push(
+    folder: RunArgument,
+    model_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the model there.")] = None,
+    dataset_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the triplets there.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make new repos public; private otherwise.")] = False,
+    pull_request: Annotated[bool, typer.Option("--pr", help="Open a pull request instead of changing main.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let a model that is worse than its base go to main.")] = False,
+    settings: SetOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Publish the model and its triplets, each with one commit, and read them back."""
+    values = {"model_repo": model_repo, "dataset_repo": dataset_repo, "public": public, "pull_request": pull_request}
+    options = {f"push.{key}": value for key, value in {**values, "force": force}.items() if value}
+    _run_stage("push", folder, settings or [], output, options)
 
 
 @app.command()
@@ -196,7 +204,21 @@ def _show_run(target: Any, worked: list[str] | None, output: Format) -> None:
         terminal.show_run(summary)
 
 
-def _recipe_for_stage(name: str, target: Any, settings: list[str]) -> Any:
+def _run_stage(
+    name: str, folder: Path, settings: list[str], output: Format, options: dict[str, Any] | None = None
+) -> None:
+    with command_errors(output):
+        from hfembed import pipeline, terminal
+        from hfembed.run import Run
+
+        target = Run(folder)
+        resolved = _recipe_for_stage(name, target, settings, options)
+        with terminal.screen() as listener:
+            worked = pipeline.run_stage(name, resolved, target, listeners=[listener])
+        _show_run(target, worked, output)
+
+
+def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict[str, Any] | None) -> Any:
     from hfembed.mismatch import changes
     from hfembed.recipe import apply_settings, make_recipe
     from hfembed.run import LAYOUT, Run
@@ -204,7 +226,7 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str]) -> Any:
     if name == "pull" and not target.path(LAYOUT.recipe).is_file():
         return make_recipe(settings=settings)
     kept = Run.open(target.folder).recipe()
-    changed = apply_settings(kept.model_dump(mode="json"), settings)
+    changed = apply_settings(kept.model_dump(mode="json"), settings, options)
     for change in changes(kept, changed, STAGE_NAMES):
         if STAGE_NAMES.index(change.stage) < STAGE_NAMES.index(name):
             raise RunMismatchError(

@@ -21,7 +21,7 @@ STAGES = (
     Stage("train", "model", owner=True, needs=("pull", "generate", "mine"), uses=SEED, sources=BASE, extras=TRAIN),
     Stage("evaluate", "report", owner=True, needs=MADE, uses=SEED, sources=BASE, extras=TRAIN),
     Stage("export", "model", owner=False, needs=MADE, extras=("train", "onnx")),
-    Stage("push", "push", owner=True, needs=("pull", "generate", "mine", "train", "evaluate", "export")),
+    Stage("push", "push", owner=True, needs=("pull", "generate", "mine", "train", "evaluate", "export"), extras=TRAIN),
 )
 NAMES = tuple(stage.name for stage in STAGES)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+import pyarrow.parquet as pq
 import yaml
 
-from hfembed.errors import StageError
-from hfembed.hub import REPO_ID, Published, publish
+from hfembed.embed import Precision, Role, encode, load_model
+from hfembed.errors import HubError, StageError
+from hfembed.hub import REPO_ID, Published, Upload, local_model, publish, read_back
 from hfembed.recipe import Recipe
 from hfembed.resources import cards_folder
 from hfembed.run import LAYOUT, MANIFEST, Manifest, Run, write_json
@@ -22,11 +26,16 @@ from hfembed.stage import Job, Outcome
 FOLDERS = ("corpus", "triplets", "model", "report")
 MODEL_TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "hfembed")
 
+MESSAGE = "Publish with hfembed"
+# Texts encoded with the published copy, and how far a component of a vector may be off.
+PROBES = 8
+MAX_DISTANCE = 1e-5
+
 Files = list[tuple[str, Path | bytes]]
 
 
 def push(job: Job) -> Outcome:
-    """Commit the model and the triplet dataset to the repos that the recipe names."""
+    """Commit the model and the triplet dataset to the repos that the recipe names, and read them back."""
     settings = job.recipe.push
     if not settings.model_repo and not settings.dataset_repo:
         raise StageError("No repo to push to is named.", "Add --model-repo ORG/NAME or --dataset-repo ORG/NAME.")
@@ -34,12 +43,16 @@ def push(job: Job) -> Outcome:
     done: list[Published] = []
     if settings.dataset_repo:
         files = dataset_files(facts, settings.dataset_repo)
-        done.append(_publish(job, settings.dataset_repo, "dataset", files))
+        done.append(_publish(job, Upload(settings.dataset_repo, "dataset", files, MESSAGE, settings.public)))
     if settings.model_repo:
         files = model_files(facts, settings.model_repo, settings.dataset_repo)
-        done.append(_publish(job, settings.model_repo, "model", files))
-    write_json(job.out / Path(LAYOUT.push).name, [vars(published) for published in done])
-    return Outcome(counts={"commits": len(done)}, facts={"published": [vars(published) for published in done]})
+        # A model that is worse than its base replaces nothing on its own: a person decides.
+        asked = settings.pull_request or (facts.report["verdict"] == "worse" and not settings.force)
+        upload = Upload(settings.model_repo, "model", files, MESSAGE, settings.public, asked)
+        done.append(_publish(job, upload))
+    published = [asdict(entry) for entry in done]
+    write_json(job.out / Path(LAYOUT.push).name, published)
+    return Outcome(counts={"commits": len(done)}, facts={"published": published})
 
 
 @dataclass(frozen=True)
@@ -163,8 +176,26 @@ def public_recipe(facts: Facts) -> str:
     return recipe.to_yaml()
 
 
-def _publish(job: Job, repo: str, kind: str, files: Files) -> Published:
-    job.report.note(f"pushing {len(files)} files to {kind} {repo}")
-    published = publish(repo, kind, files, "Publish with hfembed", private=not job.recipe.push.public)
-    job.report.note(f"pushed: {published.url}")
+def _publish(job: Job, upload: Upload) -> Published:
+    job.report.note(f"pushing {len(upload.files)} files to {upload.kind} {upload.repo}")
+    published = publish(upload, job.report)
+    job.report.note("reading back what was pushed")
+    with tempfile.TemporaryDirectory(dir=job.out, prefix=".read-back-") as folder:
+        copy = read_back(published, upload.files, Path(folder), job.report)
+        if upload.kind == "model":
+            _refuse_other_vectors(job, copy)
+    where = "as a pull request" if published.pull_request else "at"
+    job.report.note(f"published {where} {published.url}")
     return published
+
+
+def _refuse_other_vectors(job: Job, copy: Path) -> None:
+    """Load the published files as a stranger would, and compare vectors with the run's own model."""
+    texts = pq.read_table(job.run.path(LAYOUT.dev))["query"].to_pylist()[:PROBES]
+    folders = (job.run.path(LAYOUT.model), copy)
+    ours, theirs = (
+        encode(load_model(local_model("published", folder)), texts, Role.QUERY, Precision.FP32) for folder in folders
+    )
+    distance = float(np.abs(ours - theirs).max())
+    if distance > MAX_DISTANCE:
+        raise HubError(f"The published model gives other vectors than the run's (by {distance:.1e}).")

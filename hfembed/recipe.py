@@ -160,6 +160,8 @@ class Push(Section):
     model_repo: RepoId | None = Field(None, description="ORG/NAME of the model on the Hub")
     dataset_repo: RepoId | None = Field(None, description="ORG/NAME of the triplet dataset on the Hub")
     public: bool = Field(False, description="make new repos public")
+    pull_request: bool = Field(False, description="open a pull request instead of changing main")
+    force: bool = Field(False, description="let a model that is worse than its base go to main")
 
 
 class Recipe(Section):

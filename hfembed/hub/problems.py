@@ -1,0 +1,65 @@
+"""What the Hub's clients raise, as one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hfembed.errors import HubError
+
+
+@contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """Turn what the clients raise (0.36 through requests, 1.x and 2.x through httpx) into one sentence."""
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        explained = explain(error, what)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def explain(error: Exception, what: str) -> HubError | None:
+    """Return the sentence for what a client raised, or None where it is none of the Hub's."""
+    from huggingface_hub import constants, errors
+
+    login = "Check the name; for a private one: hf auth login"
+    sentences: list[tuple[type[Exception], str, str]] = [
+        (errors.GatedRepoError, "is gated", "Ask for access on its page, then: hf auth login"),
+        (errors.RepositoryNotFoundError, f"does not exist on {constants.ENDPOINT}, or you may not see it", login),
+        (errors.RevisionNotFoundError, "has no such revision", "Check the part after '@'."),
+    ]
+    for kind, sentence, hint in sentences:
+        if isinstance(error, kind):
+            return HubError(f"The {what} {sentence}.", hint)
+    if is_unreachable(error):
+        return HubError(
+            f"The {what} is not on this machine, and {constants.ENDPOINT} cannot be reached.",
+            "Check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or name a local folder.",
+        )
+    if isinstance(error, (errors.HfHubHTTPError, errors.HFValidationError)):
+        return HubError(f"The Hub refuses the {what}: {first_line(error)}", "hf auth whoami shows who you are there.")
+    if type(error).__module__.split(".")[0] == "datasets":
+        return HubError(f"The {what} cannot be read: {first_line(error)}")
+    return None
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Tell whether the Hub gave no answer at all."""
+    from huggingface_hub import errors
+
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)):
+        return True
+    if isinstance(error, errors.HfHubHTTPError):
+        return False
+    # The connection errors of requests and httpx; an OSError with a number is a matter of this machine's disk.
+    library = type(error).__module__.split(".")[0]
+    return library in ("httpx", "httpcore", "requests") or (isinstance(error, OSError) and error.errno is None)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

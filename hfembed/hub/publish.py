@@ -1,0 +1,179 @@
+"""Publishing: one commit per repo, safe to repeat, and read back before it counts."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hfembed.errors import HubError
+from hfembed.events import Reporter
+from hfembed.hub.problems import hub_errors, is_unreachable
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+T = TypeVar("T")
+
+TRIES = 8
+LONGEST_WAIT = 60.0
+RETRIED = {408, 429, 500, 502, 503, 504}
+MAX_FILE_BYTES = 200 * 10**9
+MAX_FILES = 100
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What goes into one repo. kind is "model" or "dataset"; files are (path in the repo, file or content)."""
+
+    repo: str
+    kind: str
+    files: list[tuple[str, Path | bytes]]
+    message: str
+    public: bool = False
+    pull_request: bool = False
+
+
+@dataclass(frozen=True)
+class Published:
+    """One commit on the Hub."""
+
+    repo: str
+    kind: str
+    revision: str
+    url: str
+    pull_request: int | None = None
+
+
+def publish(upload: Upload, report: Reporter) -> Published:
+    """Create the repo if need be and put all files into it with one commit.
+
+    Everything is checked before the first byte goes up. A failed request is repeated: what is already
+    there is neither sent nor committed a second time, so repeating is always safe.
+    """
+    from huggingface_hub import HfApi
+
+    validate(upload)
+    api = HfApi()
+    with hub_errors(f"{upload.kind} {upload.repo}"):
+        retry(lambda: _create_repo(api, upload), report)
+        number = retry(lambda: _pull_request(api, upload), report) if upload.pull_request else None
+        revision = retry(lambda: _commit(api, upload, number), report)
+    prefix = "" if upload.kind == "model" else f"{upload.kind}s/"
+    url = f"{api.endpoint}/{prefix}{upload.repo}" + (f"/discussions/{number}" if number else "")
+    return Published(upload.repo, upload.kind, revision, url, number)
+
+
+def validate(upload: Upload) -> None:
+    """Refuse what the Hub would refuse, before anything is sent."""
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    with hub_errors(f"{upload.kind} {upload.repo}"):
+        validate_repo_id(upload.repo)
+    names = [name for name, _ in upload.files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise HubError(f"The {upload.kind} {upload.repo} would get '{twice[0]}' twice.")
+    if len(names) > MAX_FILES:
+        raise HubError(f"{len(names)} files are too many for one commit; the Hub takes {MAX_FILES}.")
+    for name, content in upload.files:
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise HubError(f"'{name}' has {size / 1e9:,.0f} GB; the Hub takes files up to 200 GB.")
+
+
+def read_back(published: Published, files: list[tuple[str, Path | bytes]], folder: Path, report: Reporter) -> Path:
+    """Download what was published at its revision into `folder` and compare every byte."""
+    from huggingface_hub import snapshot_download
+
+    def download() -> str:
+        return snapshot_download(
+            published.repo, repo_type=published.kind, revision=published.revision, local_dir=folder
+        )
+
+    with hub_errors(f"{published.kind} {published.repo}"):
+        retry(download, report)
+    for name, content in files:
+        if _digest(folder / name) != _digest(content):
+            raise HubError(
+                f"'{name}' reads differently at {published.url} than it was sent.", "Push again: hfembed push DIR"
+            )
+    return folder
+
+
+def retry(call: Callable[[], T], report: Reporter) -> T:
+    """Call until it works; wait as long as the Hub asks for, or longer each time."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return call()
+        except Exception as error:
+            wait = seconds_to_wait(error, attempt)
+            if wait is None or attempt == TRIES:
+                raise
+            report.note(f"the Hub did not answer ({type(error).__name__}); trying again in {wait:.0f} s")
+            time.sleep(wait)
+    raise AssertionError("the loop returns or raises")
+
+
+def seconds_to_wait(error: Exception, attempt: int) -> float | None:
+    """Return how long to wait before another try, or None where trying again cannot help."""
+    response: Any = getattr(error, "response", None)  # only HTTP errors carry one
+    if response is None:
+        return _back_off(attempt) if _is_dropped(error) else None
+    if response.status_code not in RETRIED:
+        return None
+    asked = str(response.headers.get("Retry-After", ""))
+    return min(float(asked), LONGEST_WAIT) if asked.isdigit() else _back_off(attempt)
+
+
+def _back_off(attempt: int) -> float:
+    # Not all clients at the same moment again.
+    wait: float = min(0.5 * 2.0**attempt, LONGEST_WAIT)
+    return wait * random.uniform(0.5, 1.0)
+
+
+def _is_dropped(error: Exception) -> bool:
+    from huggingface_hub import errors
+
+    return is_unreachable(error) and not isinstance(error, errors.OfflineModeIsEnabled)
+
+
+def _create_repo(api: HfApi, upload: Upload) -> None:
+    api.create_repo(upload.repo, repo_type=upload.kind, private=not upload.public, exist_ok=True)
+
+
+def _pull_request(api: HfApi, upload: Upload) -> int:
+    """Return the open pull request that an earlier try made, or make one."""
+    for found in api.get_repo_discussions(upload.repo, repo_type=upload.kind):
+        if found.is_pull_request and found.status in ("open", "draft") and found.title == upload.message:
+            return int(found.num)
+    made = api.create_pull_request(upload.repo, title=upload.message, repo_type=upload.kind)
+    return int(made.num)
+
+
+def _commit(api: HfApi, upload: Upload, pull_request: int | None) -> str:
+    from huggingface_hub import CommitOperationAdd
+
+    # Made anew for every try: the client keeps on the operation what it believes was already sent.
+    operations = [
+        CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+        for name, content in upload.files
+    ]
+    revision = f"refs/pr/{pull_request}" if pull_request else None
+    commit = api.create_commit(
+        upload.repo, operations, commit_message=upload.message, repo_type=upload.kind, revision=revision
+    )
+    return str(commit.oid)
+
+
+def _digest(content: Path | bytes) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    if not content.is_file():
+        return "missing"
+    with content.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
