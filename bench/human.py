@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hfembed.cli import prepare_process
+from hfembed.cli_base import prepare_process
 from hfembed.embed import Embedder
 from hfembed.evaluate.task import METRICS, Collection, score_embedder
 from hfembed.hub import local_model, locate_model

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hfembed.cli import prepare_process
+from hfembed.cli_base import prepare_process
 from hfembed.embed import Precision, Role, encode, has_fast_bf16, load_model
 from hfembed.evaluate.task import Collection
 from hfembed.hub import locate_model

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
-import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hfembed import __version__, cli_hub
-from hfembed.cli_base import Format, FormatOption, command_errors
+from hfembed.cli_base import Format, FormatOption, command_errors, prepare_process
 from hfembed.errors import RunMismatchError
 
 STAGE_NAMES = ("pull", "generate", "mine", "train", "evaluate", "export", "push")
@@ -143,6 +142,33 @@ def status(folder: RunArgument, output: FormatOption = Format.TEXT) -> None:
 
 
 @app.command()
+def demo(
+    root: Annotated[Path, typer.Option(metavar="DIR", help="Where the demo's Hub and run are kept.")] = Path(
+        "runs/demo"
+    ),
+    leave: Annotated[bool, typer.Option("--exit", help="End when done, instead of keeping the Hub up.")] = False,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Show the whole way on the sample corpus, through a Hub on this machine; needs no network."""
+    with command_errors(output):
+        from hfembed import terminal
+        from hfembed.demo import demo as show
+
+        with show(root.resolve(), lambda sentence: terminal.words.print(f"[bold]{sentence}[/]")) as shown:
+            if output is Format.JSON:
+                terminal.print_json(
+                    {"url": shown.url, "links": shown.links(), "run": shown.run, "search": shown.search}
+                )
+            else:
+                terminal.show_run(shown.run)
+                terminal.show_demo(shown.links(), shown.search)
+            if not leave:
+                terminal.words.print("\nThe Hub stays up until Ctrl-C.")
+                with contextlib.suppress(KeyboardInterrupt):
+                    shown.wait()
+
+
+@app.command()
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
     output: FormatOption = Format.TEXT,
@@ -247,18 +273,6 @@ def _absolute(source: str | None) -> str | None:
 def _run_name(corpus: str, preset: str) -> str:
     name = re.sub(r"[^\w.-]+", "-", Path(corpus).name).strip("-.") or "corpus"
     return f"{name}-{preset}"
-
-
-def prepare_process() -> None:
-    """Settle what the libraries read from the environment when they are imported; this process is ours."""
-    for quiet in ("TQDM_DISABLE", "DISABLE_TQDM"):  # progress is shown once, by us
-        os.environ.setdefault(quiet, "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # a ping to an address that closed networks drop
-    # oneDNN keeps compiled kernels and scratch memory for every shape it has seen; texts have hundreds.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    if not os.environ.get("HFEMBED_DEBUG"):
-        warnings.simplefilter("ignore")
 
 
 def main() -> None:

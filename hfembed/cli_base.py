@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -54,3 +55,15 @@ def command_errors(output: Format) -> Iterator[None]:
         if output is Format.JSON:
             typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error), "hint": ""}}))
         raise typer.Exit(1) from None
+
+
+def prepare_process() -> None:
+    """Settle what the libraries read from the environment when they are imported; this process is ours."""
+    for quiet in ("TQDM_DISABLE", "DISABLE_TQDM"):  # progress is shown once, by us
+        os.environ.setdefault(quiet, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # a ping to an address that closed networks drop
+    # oneDNN keeps compiled kernels and scratch memory for every shape it has seen; texts have hundreds.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+    if not os.environ.get("HFEMBED_DEBUG"):
+        warnings.simplefilter("ignore")

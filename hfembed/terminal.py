@@ -138,6 +138,23 @@ def show_run(summary: dict[str, Any]) -> None:
         results.print(f'\nYour model: [bold]SentenceTransformer("{escape(summary["model"])}")[/]')
 
 
+def show_demo(links: dict[str, str], search: dict[str, Any]) -> None:
+    """Print what questions by people found before and after, and where the repos are."""
+    results.print(
+        f"\nOf {search['questions']} questions written by people the answer rose for {search['rose']} "
+        f"and fell for {search['fell']}. The {len(search['examples'])} that rose most:"
+    )
+    for example in search["examples"]:
+        results.print(f"\n[bold]{escape(example['question'])}[/]")
+        for when in ("before", "after"):
+            found = example[when]
+            results.print(f"  {when:6}  answer on rank {found['rank']}, first: {escape(found['first'])}")
+        results.print(f"  [dim]the answer: {escape(example['answer'])}[/]")
+    results.print()
+    for name, link in links.items():
+        results.print(f"{name:9} [link={link}]{link}[/]")
+
+
 def show_rankings(query: str, rankings: Sequence[Ranking]) -> None:
     """Print what each model answers, with how far each passage moved."""
     results.print(f"[bold]{escape(query)}[/]")

@@ -8,6 +8,8 @@ from typing import Any
 from hfembed.errors import InputError
 from hfembed.hub.problems import hub_errors
 
+BEIR_CORPUS = "corpus.jsonl"
+
 
 def dataset_revision(repo: str, revision: str | None) -> str:
     """Return the commit that a dataset's revision points to now."""
@@ -23,15 +25,29 @@ def stream_dataset(repo: str, config: str | None, revision: str, split: str) -> 
 
     datasets.disable_progress_bars()
     with hub_errors(f"dataset {repo}"):
+        if _is_beir(repo, revision):
+            yield from datasets.load_dataset(
+                repo, data_files=BEIR_CORPUS, split="train", revision=revision, streaming=True
+            )
+            return
         config = _choose_config(repo, config, datasets.get_dataset_config_names(repo, revision=revision))
         split = _choose_split(repo, split, datasets.get_dataset_split_names(repo, config, revision=revision))
         yield from datasets.load_dataset(repo, config, split=split, revision=revision, streaming=True)
 
 
+def _is_beir(repo: str, revision: str) -> bool:
+    """Tell whether a repo is a plain BEIR folder, whose queries and qrels are no documents."""
+    from huggingface_hub import HfApi
+
+    found = HfApi().get_paths_info(repo, [BEIR_CORPUS], revision=revision, repo_type="dataset")
+    return BEIR_CORPUS in [entry.path for entry in found]
+
+
 def _choose_config(repo: str, wanted: str | None, configs: list[str]) -> str:
     if wanted in configs:
         return wanted
-    usual = [name for name in ("default", "corpus") if name in configs] or configs[: len(configs) == 1]
+    # Benchmarks keep their qrels in "default" and the documents in "corpus".
+    usual = [name for name in ("corpus", "default") if name in configs] or configs[: len(configs) == 1]
     if wanted is None and usual:
         return usual[0]
     raise InputError(

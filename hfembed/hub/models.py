@@ -55,7 +55,7 @@ def locate_model(name: str) -> ModelSource:
     try:
         return _hub_model(repo, revision or None)
     except HubError as error:
-        package = _packaged_model(repo)
+        package = packaged_model(repo)
         if package is None:
             raise ModelError(error.message, error.hint) from error
         return local_model(repo, package)
@@ -99,10 +99,11 @@ def _hub_model(repo: str, revision: str | None) -> ModelSource:
 
 
 def _name_of(folder: Path) -> str:
-    known = next((repo for repo in PACKAGED_MODELS if _packaged_model(repo) == folder), None)
+    known = next((repo for repo in PACKAGED_MODELS if packaged_model(repo) == folder), None)
     return known or folder.name
 
 
-def _packaged_model(repo: str) -> Path | None:
+def packaged_model(repo: str) -> Path | None:
+    """Return the folder of a model that is installed as a PyPI package."""
     spec = find_spec(PACKAGED_MODELS[repo]) if repo in PACKAGED_MODELS else None
     return Path(spec.origin).resolve().parent / "model" if spec and spec.origin else None

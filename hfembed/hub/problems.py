@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from hfembed.errors import HubError
 @contextmanager
 def hub_errors(what: str) -> Iterator[None]:
     """Turn what the clients raise (0.36 through requests, 1.x and 2.x through httpx) into one sentence."""
+    # It warns of what is no matter here: a repo without a card, a commit that changes nothing.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         yield
     except HubError:
