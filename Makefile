@@ -13,7 +13,7 @@ demo:  ## the whole way on the sample corpus, through a Hub on this machine; end
 test:  ## lint, types and every test
 	@tools/install.sh dev
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check:
 	@$(BIN)/ruff check .

@@ -79,12 +79,12 @@ def run(
         from hfembed.run import Run
 
         options = {
-            "corpus": _absolute(corpus),
-            "base": _absolute(base),
+            "corpus": corpus,
+            "base": base,
             "push.model_repo": model_repo,
             "push.dataset_repo": dataset_repo,
         }
-        resolved = make_recipe(preset, recipe, settings or [], options)
+        resolved = _from_anywhere(make_recipe(preset, recipe, settings or [], options))
         if resolved.corpus is None:
             raise InputError("No corpus is named.", "Add --corpus PATH, or --corpus org/name for a Hub dataset.")
         target = Run(run_folder or Path("runs") / _run_name(resolved.corpus, resolved.preset))
@@ -250,7 +250,7 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
     from hfembed.run import LAYOUT, Run
 
     if name == "pull" and not target.path(LAYOUT.recipe).is_file():
-        return make_recipe(settings=settings)
+        return _from_anywhere(make_recipe(settings=settings))
     kept = Run.open(target.folder).recipe()
     changed = apply_settings(kept.model_dump(mode="json"), settings, options)
     for change in changes(kept, changed, STAGE_NAMES):
@@ -262,12 +262,12 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
     return changed
 
 
-def _absolute(source: str | None) -> str | None:
-    """Keep local paths absolute, so that a run can be continued from any folder."""
-    if source is None:
-        return None
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else source
+def _from_anywhere(recipe: Any) -> Any:
+    """Return the recipe with absolute paths, so that its run can be continued from any folder."""
+    from hfembed.resources import local_path
+
+    paths = {key: local_path(getattr(recipe, key) or "") for key in ("corpus", "base")}
+    return recipe.model_copy(update={key: str(path.resolve()) for key, path in paths.items() if path is not None})
 
 
 def _run_name(corpus: str, preset: str) -> str:

@@ -118,7 +118,8 @@ def _rank_bm25(texts: list[str], query: str, count: int) -> tuple[Rows, Vectors,
     started = time.perf_counter()
     words = bm25s.tokenize([query], stopwords="en", show_progress=False)
     rows, scores = index.retrieve(words, k=count, show_progress=False)
-    return np.asarray(rows[0], dtype=np.int64), np.asarray(scores[0]), time.perf_counter() - started
+    found = scores[0] > 0  # a document without any of the words is no answer
+    return np.asarray(rows[0][found], dtype=np.int64), np.asarray(scores[0][found]), time.perf_counter() - started
 
 
 def _hit(documents: Documents, row: int, score: float, rank: int, before: dict[str, int] | None) -> Hit:

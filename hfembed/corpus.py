@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from hfembed.errors import CorpusError
 from hfembed.hub import REPO_ID, dataset_revision
-from hfembed.resources import sample_folder
+from hfembed.resources import local_path, sample_folder
 from hfembed.run import hash_file, hash_json
 
 # The name of the corpus that ships with hfembed, wherever no file or folder is called so.
@@ -56,13 +56,13 @@ class CorpusSource:
 
 def locate_corpus(source: str) -> CorpusSource:
     """Find a corpus: a file, a folder, `sample`, or a Hub dataset `org/name[:config][@revision]`."""
-    path = Path(source).expanduser()
-    if path.exists():
+    path = local_path(source)
+    if path is not None:
         return _local_corpus(path)
     if source == SAMPLE:
         return _local_corpus(sample_folder())
     match = HUB_SOURCE.match(source)
-    if match is None or not REPO_ID.match(match["repo"]) or path.suffix in (*TABLES, *TEXTS):
+    if match is None or not REPO_ID.match(match["repo"]) or source.lower().endswith((*TABLES, *TEXTS)):
         raise CorpusError(
             f"There is no file or folder '{source}', and it is not a Hub dataset id either.",
             "Name a file (.jsonl .csv .tsv .parquet), a folder (BEIR, tables, .txt/.md), or org/name on the Hub.",
@@ -83,15 +83,23 @@ def _local_corpus(path: Path) -> CorpusSource:
         return _of_files(CorpusKind.TABLES, path, (path,))
     if (path / "corpus.jsonl").is_file():
         return _of_files(CorpusKind.BEIR, path, (path / "corpus.jsonl",))
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
-    for kind, suffixes in ((CorpusKind.TEXTS, TEXTS), (CorpusKind.TABLES, TABLES)):
-        chosen = tuple(file for file in files if file.suffix.lower() in suffixes)
-        if chosen:
-            return _of_files(kind, path, chosen)
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file.relative_to(path))]
+    found = {
+        kind: tuple(file for file in files if file.suffix.lower() in suffixes)
+        for kind, suffixes in ((CorpusKind.TEXTS, TEXTS), (CorpusKind.TABLES, TABLES))
+    }
+    # A README beside tables is no corpus, nor is a list of names beside texts: the larger part counts.
+    kind = max(found, key=lambda kind: sum(file.stat().st_size for file in found[kind]))
+    if found[kind]:
+        return _of_files(kind, path, found[kind])
     raise CorpusError(
         f"'{path}' holds no documents: no corpus.jsonl, no {', '.join(TEXTS)} and no {', '.join(TABLES)} file.",
         "Name a folder that holds one of these.",
     )
+
+
+def _is_hidden(file: Path) -> bool:
+    return any(part.startswith(".") for part in file.parts)
 
 
 def _of_files(kind: CorpusKind, path: Path, files: tuple[Path, ...]) -> CorpusSource:

@@ -108,6 +108,8 @@ class VectorStore:
         self._vectors, self._keys, self._state = folder / "vectors.f32", folder / "keys.u64", folder / "state.json"
         state = json.loads(self._state.read_text(encoding="utf-8")) if self._state.exists() else {}
         self._count, self._width = int(state.get("count", 0)), int(state.get("width", 0))
+        if self._count and self._is_short():
+            self._count = 0  # a file lost its end, as after a power cut: encode again rather than guess
         for file, size in ((self._vectors, self._count * self._width * 4), (self._keys, self._count * 8)):
             with file.open("ab") as handle:
                 handle.truncate(size)
@@ -137,6 +139,10 @@ class VectorStore:
         if np.array_equal(places, np.arange(places[0], places[0] + len(places))):
             return vectors[places[0] : places[0] + len(places)]
         return np.asarray(vectors[places])
+
+    def _is_short(self) -> bool:
+        wanted = {self._vectors: self._count * self._width * 4, self._keys: self._count * 8}
+        return any(not file.exists() or file.stat().st_size < size for file, size in wanted.items())
 
     def _index(self) -> None:
         keys = np.fromfile(self._keys, dtype=np.uint64)
@@ -170,6 +176,12 @@ def encode(model: SentenceTransformer, texts: Sequence[str], role: Role, precisi
         encoded = function(list(texts), batch_size=BATCH, convert_to_tensor=True, show_progress_bar=False)
     vectors: Vectors = encoded.float().cpu().numpy()
     return unit(vectors)
+
+
+def prompt_of(model: SentenceTransformer, role: Role) -> str:
+    """Return the text that sentence-transformers puts before texts of a role."""
+    names = {Role.QUERY: ("query",), Role.DOCUMENT: ("document", "passage", "corpus")}[role]
+    return next((model.prompts[name] or "" for name in names if name in model.prompts), "")
 
 
 def unit(vectors: Vectors) -> Vectors:

@@ -40,8 +40,8 @@ def refuse_mismatch(
     target: Run, recipe: Recipe, order: Sequence[str], done: Collection[str], forced: Collection[str]
 ) -> None:
     """Refuse to mix two recipes in one folder, unless --rerun says from where to start over."""
+    refuse_strangers(target)
     if not target.path(LAYOUT.recipe).is_file():
-        _refuse_strangers(target)
         return
     for change in changes(target.recipe(), recipe, order):
         stale = [name for name in order[order.index(change.stage) :] if name in done]
@@ -53,7 +53,10 @@ def refuse_mismatch(
             )
 
 
-def _refuse_strangers(target: Run) -> None:
+def refuse_strangers(target: Run) -> None:
+    """Refuse a folder that is filled but is no run."""
+    if target.path(LAYOUT.recipe).is_file():
+        return
     strangers = sorted(item.name for item in target.folder.iterdir() if item.name != LAYOUT.lock)
     if strangers:
         raise RunMismatchError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hfembed.errors import StageError
+from hfembed.errors import InputError, StageError
 from hfembed.events import Event, Events, Listener
-from hfembed.mismatch import refuse_mismatch
+from hfembed.mismatch import refuse_mismatch, refuse_strangers
 from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Manifest, Run
 from hfembed.stage import Sources, Stage, execute, stage_inputs
@@ -39,6 +39,10 @@ def run(
     until: the last stage to do. rerun: this stage and all after it are done again.
     """
     last = until or ("push" if recipe.push.model_repo or recipe.push.dataset_repo else "export")
+    if rerun and NAMES.index(rerun) > NAMES.index(last):
+        raise InputError(
+            f"{rerun} comes after {last}, where the run is to end.", f"Leave out --until, or: --until {rerun}"
+        )
     chosen = STAGES[: NAMES.index(last) + 1]
     forced = NAMES[NAMES.index(rerun) :] if rerun else ()
     sources = Sources(recipe)
@@ -52,13 +56,8 @@ def run_stage(name: str, recipe: Recipe, target: Run, listeners: Sequence[Listen
     """Do one stage from what lies in the run; earlier stages are neither checked anew nor redone."""
     stage = STAGES[NAMES.index(name)]
     with target.locked():
-        done = manifests(target)
-        for need in stage.needs:
-            if need not in done:
-                raise StageError(
-                    f"{name} needs the results of {need}, which '{target.folder}' does not hold.",
-                    f"hfembed {need} {target.folder}",
-                )
+        _refuse_missing(stage, target)
+        refuse_strangers(target)
         return _work(recipe, target, [stage], lambda stage: False, listeners, Sources(recipe))
 
 
@@ -78,6 +77,8 @@ def _work(
     listeners: Sequence[Listener],
     sources: Sources,
 ) -> list[str]:
+    for stage in stages:
+        target.refuse_foreign(stage.folder)
     target.write_recipe(recipe)
     events = Events(target.path(LAYOUT.events), listeners)
     worked: list[str] = []
@@ -91,11 +92,28 @@ def _work(
                 continue
             if not worked:
                 _check_installed(stages[stages.index(stage) :])
-            execute(stage, target, recipe, inputs, events, sources)
+            execute(stage, target, recipe, done, events, sources)
             worked.append(stage.name)
     finally:
         events.close()
     return worked
+
+
+def _refuse_missing(stage: Stage, target: Run) -> None:
+    """Refuse to build on results that are not there, or that were made from others than those that are there."""
+    done = manifests(target)
+    for need in stage.needs:
+        if need not in done:
+            raise StageError(
+                f"{stage.name} needs the results of {need}, which '{target.folder}' does not hold.",
+                f"hfembed {need} {target.folder}",
+            )
+        stale = [name for name, output in done[need].upstream.items() if name in done and done[name].output != output]
+        if stale:
+            raise StageError(
+                f"{stage.name} needs the results of {need}, but they were made before {stale[0]} was done again.",
+                f"hfembed {need} {target.folder}",
+            )
 
 
 def _check_installed(stages: Sequence[Stage]) -> None:

@@ -37,11 +37,22 @@ def _top_of_block(queries: Vectors, documents: Vectors, count: int, block: int) 
         best_scores = np.concatenate([best_scores, scores], axis=1)
         best_rows = np.concatenate([best_rows, rows], axis=1)
         if best_scores.shape[1] > count:
-            keep = np.argpartition(-best_scores, count - 1, axis=1)[:, :count]
+            keep = _largest(best_scores, count)
             best_scores = np.take_along_axis(best_scores, keep, axis=1)
             best_rows = np.take_along_axis(best_rows, keep, axis=1)
     order = np.lexsort((best_rows, -best_scores), axis=1)
     return np.take_along_axis(best_rows, order, axis=1), np.take_along_axis(best_scores, order, axis=1)
+
+
+def _largest(scores: Vectors, count: int) -> Rows:
+    """Return the places of the largest scores of each row; of equal ones at the edge, the first."""
+    keep = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    edge = np.take_along_axis(scores, keep, axis=1).min(axis=1, keepdims=True)
+    kept = (np.take_along_axis(scores, keep, axis=1) == edge).sum(axis=1)
+    tied = np.flatnonzero((scores == edge).sum(axis=1) > kept)
+    if len(tied):  # rare, and only then is a full stable sort worth its time
+        keep[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :count]
+    return keep
 
 
 def ndcg_scores(ranked: Rows, relevant: Rows, depth: int = 10) -> npt.NDArray[np.float64]:

@@ -71,7 +71,9 @@ class Pull(Section):
     id_column: str | None = Field(None, description="column with the id; guessed, else numbered")
     split: str = Field("train", description="split of a Hub dataset")
     min_chars: int = Field(10, ge=1, description="shorter documents are dropped")
-    max_chars: int = Field(1_000_000, ge=1_000, description="a longer document is refused as a broken file")
+    max_chars: int = Field(
+        1_000_000, ge=1_000, le=1_000_000_000, description="a longer document is refused as a broken file"
+    )
     limit: int | None = Field(None, ge=1, description="read at most this many documents")
 
 
@@ -168,7 +170,7 @@ class Recipe(Section):
     """Everything about a run."""
 
     preset: str = Field(DEFAULT_PRESET, description="the preset this recipe started from")
-    corpus: str | None = Field(None, description="a path, or a Hub dataset: org/name[:config][@revision]")
+    corpus: str | None = Field(None, min_length=1, description="a path, or a Hub dataset: org/name[:config][@revision]")
     base: str = Field(DEFAULT_BASE, min_length=1, description="a model folder, or a Hub model: org/name[@revision]")
     seed: int = Field(42, ge=0, description="seed of everything drawn at random")
     pull: Pull = Pull()
@@ -237,6 +239,8 @@ def apply_settings(
         key, found, text = setting.partition("=")
         if not found or not key:
             raise RecipeError(f"--set needs section.key=value, got '{setting}'.", "Example: --set train.strength=0.5")
+        if key.strip() == "preset":
+            raise RecipeError("The preset cannot be changed by --set.", "Choose it with --preset NAME.")
         set_key(values, key.strip(), _parse_value(setting, text))
     for key, value in (options or {}).items():
         if value is not None:
@@ -283,7 +287,7 @@ def set_key(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _step(target: Any, part: str, dotted: str) -> Any:
     if isinstance(target, list):
-        if part.isdigit() and int(part) < len(target):
+        if part.isascii() and part.isdecimal() and int(part) < len(target):
             return target[int(part)]
         raise RecipeError(f"'{part}' in '{dotted}' must be a number below {len(target)}: it addresses a list.")
     if isinstance(target, dict) and part in target:

@@ -9,6 +9,15 @@ from types import ModuleType
 PACKAGE = Path(__file__).parent
 
 
+def local_path(text: str) -> Path | None:
+    """Return the file or folder that a text names, if there is one."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a name, an unknown user's home, a NUL
+        return None
+
+
 def presets_folder() -> Path:
     """Return the folder of the preset YAML files."""
     return PACKAGE / "presets"

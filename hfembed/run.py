@@ -53,6 +53,7 @@ class Manifest(BaseModel):
     stage: str
     inputs: str
     output: str
+    upstream: dict[str, str] = {}
     hfembed: str
     seconds: float
     peak_mb: float
@@ -130,12 +131,21 @@ class Run:
         try:
             stages = json.loads(file.read_text(encoding="utf-8"))["stages"]
             return {name: Manifest.model_validate(values) for name, values in stages.items()}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
-        except (json.JSONDecodeError, KeyError, ValidationError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:
             raise RunError(
                 f"'{file}' is damaged and cannot be read.", f"Delete the folder '{file.parent}' to redo its stages."
             ) from error
+
+    def refuse_foreign(self, folder: str) -> None:
+        """Refuse to replace a folder that no stage made; it may be someone's only copy."""
+        target = self.path(folder)
+        if target.exists() and not (target / MANIFEST).is_file():
+            raise RunError(
+                f"'{target}' is where results would go, but it holds something else.",
+                "Name another run folder, or move that folder away.",
+            )
 
     def begin(self, stage: str) -> Path:
         """Return an empty folder for a stage to write to."""
@@ -155,6 +165,7 @@ class Run:
         """
         target = self.path(folder)
         if owner:
+            self.refuse_foreign(folder)
             _write_manifests(partial, {manifest.stage: manifest})
             _replace(target, partial)
         else:

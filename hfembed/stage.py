@@ -146,8 +146,11 @@ def stage_inputs(stage: Stage, recipe: Recipe, upstream: dict[str, Manifest], so
     )
 
 
-def execute(stage: Stage, run: Run, recipe: Recipe, inputs: str, events: Events, sources: Sources) -> Manifest:
+def execute(
+    stage: Stage, run: Run, recipe: Recipe, done: dict[str, Manifest], events: Events, sources: Sources
+) -> Manifest:
     """Do one stage and commit its results; on failure leave nothing half-written."""
+    inputs = stage_inputs(stage, recipe, done, sources)
     report = Reporter(stage.name, events)
     events.emit(Event("start", stage.name))
     started = time.monotonic()
@@ -160,6 +163,7 @@ def execute(stage: Stage, run: Run, recipe: Recipe, inputs: str, events: Events,
             stage=stage.name,
             inputs=inputs,
             output=hash_folder(out),
+            upstream={name: done[name].output for name in stage.needs},
             hfembed=__version__,
             seconds=round(time.monotonic() - started, 3),
             peak_mb=memory.megabytes(),

@@ -151,7 +151,8 @@ def _metadata(collection: Collection) -> TaskMetadata:
 
 def _query_metrics(scores: dict[str, float], relevant: dict[str, int]) -> dict[str, float]:
     """Return one query's metrics over mteb's ranking; their means equal mteb's own figures."""
-    ranked = [identity for identity, _ in sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:DEPTH]]
+    # trec_eval, which mteb asks, puts the later id first where scores are equal.
+    ranked = sorted(scores, key=lambda identity: (scores[identity], identity), reverse=True)[:DEPTH]
     gains = [relevant.get(identity, 0) for identity in ranked]
     ideal = sorted(relevant.values(), reverse=True)[:DEPTH]
     first = next((place for place, gain in enumerate(gains, 1) if gain), None)

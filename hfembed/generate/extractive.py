@@ -8,14 +8,19 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from unicodedata import category
 
 from bm25s.stopwords import STOPWORDS_EN_PLUS
 
 from hfembed.corpus import join_title
 from hfembed.recipe import QueryKind
 
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9À-ÞΑ-ΩЀ-Я])|\n{2,}")
-WORD = re.compile(r"[^\W_](?:[\w'\u2019-]*[^\W_])?")
+# Vowel signs and accents that stand as characters of their own belong to the word they are in.
+MARKS = "".join(chr(code) for code in (*range(0x300, 0x2000), *range(0xA800, 0xAC00)) if category(chr(code))[0] == "M")
+WORD = re.compile(rf"[^\W_](?:[\w{MARKS}'\u2019-]*[\w{MARKS}])?")
+# Where a sentence may end; it does unless a small letter follows, as after an abbreviation.
+SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u0964])[\"')\]\u00bb\u201d]*\s+|(?<=[\u3002\uff01\uff1f])\s*|\n{2,}")
+OPENING = "\"'([\u00ab\u201c"
 MIN_SENTENCE_WORDS = 5
 MAX_SENTENCE_WORDS = 40
 KEYWORD_COUNTS = (2, 3, 5)
@@ -68,13 +73,20 @@ def write_queries(
 
 def split_sentences(text: str) -> list[str]:
     """Split a text at sentence ends and blank lines."""
-    return [" ".join(sentence.split()) for sentence in SENTENCE_END.split(text) if sentence and sentence.strip()]
+    sentences, start = [], 0
+    for end in SENTENCE_END.finditer(text):
+        goes_on = text[end.end() : end.end() + 2].lstrip(OPENING)[:1].islower()
+        if not goes_on or "\n\n" in end.group():
+            sentences.append(text[start : end.start()])
+            start = end.end()
+    sentences.append(text[start:])
+    return [" ".join(sentence.split()) for sentence in sentences if sentence.strip()]
 
 
 def _sentences(body: str, count: int, draw: random.Random) -> list[str]:
     sentences = [text for text in split_sentences(body) if len(text.split()) >= MIN_SENTENCE_WORDS]
     chosen = draw.sample(sentences, min(count, len(sentences)))
-    if len(sentences) == 1:  # the whole document would be its own query: take a part of it
+    if count and len(sentences) == 1:  # the whole document would be its own query: take a part of it
         chosen = [_part(sentences[0].split(), draw)]
     return [" ".join(text.split()[:MAX_SENTENCE_WORDS]) for text in chosen]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hfembed.errors import HubError, ModelError
 from hfembed.hub.problems import hub_errors
+from hfembed.resources import local_path
 from hfembed.run import MANIFEST, hash_file, hash_json
 
 REPO_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -43,8 +44,8 @@ class ModelSource:
 
 def locate_model(name: str) -> ModelSource:
     """Find a model: a local folder, a Hub id (`org/name[@revision]`), or its PyPI package."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = local_path(name)
+    if folder is not None and folder.is_dir():
         return local_model(_name_of(folder.resolve()), folder.resolve())
     repo, _, revision = name.partition("@")
     if not REPO_ID.match(repo):

@@ -80,9 +80,10 @@ def _read_jsonl(file: Path, settings: Pull) -> Iterator[Row]:
         place = f"{file.name} line {number}"
         try:
             values = json.loads(line, strict=False)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
+            at = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
             raise CorpusError(
-                f"{place} is not JSON: {error.msg} at character {error.pos + 1}.", "One JSON object a line is expected."
+                f"{place} is not JSON that can be read: {at}.", "One JSON object a line is expected."
             ) from None
         if not isinstance(values, dict):
             raise CorpusError(f"{place} holds a {type(values).__name__}; one JSON object a line is expected.")
@@ -114,11 +115,30 @@ def _read_parquet(file: Path) -> Iterator[Row]:
     try:
         number = 0
         for batch in pq.ParquetFile(file).iter_batches(batch_size=READ_ROWS):
-            for values in batch.to_pylist():
+            for values, invalid in _decode_strings(batch):
                 number += 1
-                yield Row(values, f"{file.name} row {number}")
+                yield Row(values, f"{file.name} row {number}", invalid)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{file.name} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _decode_strings(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield rows; strings go by their bytes, because Parquet does not make sure that they are UTF-8."""
+    strings = {
+        field.name for field in batch.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    }
+    columns = {
+        name: column.cast(pa.large_binary()).to_pylist() if name in strings else column.to_pylist()
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
+    for at in range(batch.num_rows):
+        row, spoiled = {}, False
+        for name, values in columns.items():
+            row[name] = values[at]
+            if name in strings and values[at] is not None:
+                row[name], invalid = _decode(values[at])
+                spoiled = spoiled or invalid
+        yield row, spoiled
 
 
 def _read_text(file: Path, source: CorpusSource, settings: Pull) -> Row:

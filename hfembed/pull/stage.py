@@ -28,6 +28,9 @@ ID_NAMES = ("_id", "id", "doc_id", "docid", "document_id", "pid", "uuid")
 
 # Control characters carry no meaning and break terminals, YAML and CSV; tab and line feed stay.
 CONTROL = {code: None for code in range(32) if chr(code) not in "\t\n"} | {127: None}
+# Halves of a character, which JSON can write but no file can hold.
+SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+REPLACED: dict[int, str | None] = {**CONTROL, **SURROGATES}
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _longest(rows: list[Row], names: list[str]) -> str | None:
 def _document(row: Row, columns: Columns, number: int) -> Document:
     identity = row.values.get(columns.id) if columns.id else None
     return Document(
-        id=str(identity) if identity not in (None, "") else f"row-{number}",
+        id=" ".join(_clean(identity).split()) or f"row-{number}",
         title=_clean(row.values.get(columns.title)) if columns.title else "",
         text=_clean(row.values.get(columns.text)),
     )
@@ -148,7 +151,7 @@ def _clean(value: object) -> str:
         return ""
     if isinstance(value, list):
         value = " ".join(str(part) for part in value)
-    return str(value).replace("\r\n", "\n").translate(CONTROL).strip()
+    return str(value).replace("\r\n", "\n").translate(REPLACED).strip()
 
 
 def _why_not(document: Document, row: Row, settings: Pull, seen: set[bytes]) -> str | None:

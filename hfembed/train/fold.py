@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfembed.embed import Precision, Role, Vectors
+from hfembed.embed import Precision, Role, Vectors, prompt_of
 from hfembed.errors import StageError
 from hfembed.events import Reporter
 from hfembed.recipe import Fold
@@ -100,8 +100,7 @@ def _only_last_layer(model: SentenceTransformer) -> list[torch.nn.Parameter]:
 def _features(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> dict[str, Any]:
     from sentence_transformers.util import batch_to_device
 
-    prompts = {role: model.prompts.get(str(role)) or "" for role in Role}
-    texts = [prompts[role] + text for text, role in batch]
+    texts = [prompt_of(model, role) + text for text, role in batch]
     # sentence-transformers 6 calls it preprocess, 5 calls it tokenize.
     prepare = model.preprocess if hasattr(model, "preprocess") else model.tokenize
     features: dict[str, Any] = batch_to_device(prepare(texts), model.device)

@@ -51,7 +51,7 @@ def train(job: Job) -> Outcome:
         choice = choose_strength(data.train, data.dev, data.documents, data.groups, settings.phases, seed, job.report)
         chosen = choice.to_json()
     learned = Map(learned.weights, float(chosen["strength"]))
-    job.report.note(_describe_strength(learned.strength))
+    job.report.note(_describe_strength(learned.strength, chosen=settings.strength == "auto"))
     folded = _save(job, embedder, data, learned)
     facts = {"losses": losses, "choice": chosen, "fold": folded, "precision": embedder.precision(data.texts)}
     return Outcome(counts={"pairs": len(data.train), "steps": len(losses)}, facts=facts)
@@ -80,7 +80,9 @@ def _read(job: Job, embedder: Embedder) -> Data:
     return Data(texts, vectors, groups, pairs[0], pairs[1], queries[0], queries[1])
 
 
-def _describe_strength(strength: float) -> str:
+def _describe_strength(strength: float, *, chosen: bool) -> str:
+    if not chosen:
+        return f"keeping {strength:.0%} of what was learned, as the recipe says"
     if strength == 0:
         return "no strength of the map helped the kinds of query left out: the tuned model stays the base"
     return f"keeping {strength:.0%} of what was learned: the best on kinds of query that were left out"
