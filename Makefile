@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 export VENV
 
-.PHONY: demo test check fix build clean
+.PHONY: demo test check fix compat build clean
 
 demo:  ## the whole way on the sample corpus, through a Hub on this machine; ends by itself where nobody can press Ctrl-C
 	@tools/install.sh demo
@@ -24,9 +24,13 @@ fix:  ## format, and mend what can be mended by a tool
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+compat:  ## prove that a published model gives the tuned vectors in every engine and version
+	@tools/install.sh dev
+	@$(BIN)/python bench/compat.py $(RUN)
+
 build:  ## the wheel, in dist/
 	@tools/install.sh dev
 	@$(BIN)/python -m build --wheel --no-isolation
 
 clean:
-	rm -rf $(VENV) dist runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist runs .pytest_cache .mypy_cache .ruff_cache .cache

@@ -127,6 +127,9 @@ def push(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Publish the model and its triplets, each with one commit, and read them back."""
+    if _is_plain_model(folder):
+        _push_folder(folder, model_repo, dataset_repo, public, pull_request, output)
+        return
     values = {"model_repo": model_repo, "dataset_repo": dataset_repo, "public": public, "pull_request": pull_request}
     options = {f"push.{key}": value for key, value in {**values, "force": force}.items() if value}
     _run_stage("push", folder, settings or [], output, options)
@@ -217,6 +220,32 @@ def compare(
 
 
 app.add_typer(cli_hub.app, name="hub")
+
+
+def _is_plain_model(folder: Path) -> bool:
+    return not (folder / "recipe.yaml").is_file() and (folder / "config.json").is_file()
+
+
+def _push_folder(
+    folder: Path, model_repo: str | None, dataset_repo: str | None, public: bool, pull_request: bool, output: Format
+) -> None:
+    with command_errors(output):
+        from hfembed import terminal
+        from hfembed.errors import InputError
+        from hfembed.events import Events, Reporter
+        from hfembed.push import push_folder
+
+        if not model_repo or dataset_repo:
+            raise InputError(
+                f"'{folder}' is a model and no run: it goes to a model repo alone.", "Add --model-repo ORG/NAME only."
+            )
+        with terminal.screen() as listener:
+            report = Reporter("push", Events(listeners=[listener]))
+            done = push_folder(folder, model_repo, public=public, pull_request=pull_request, report=report).to_json()
+        if output is Format.JSON:
+            terminal.print_json(done)
+        else:
+            terminal.show_published(done["published"])
 
 
 def _show_run(target: Any, worked: list[str] | None, output: Format) -> None:

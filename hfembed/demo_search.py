@@ -16,7 +16,6 @@ from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 
 SHOWN = 3
-FAR = 1_000
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -24,14 +23,17 @@ def read(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
 
 
-def ranks(model_id: str, documents: list[str], questions: list[str], answers: list[set[int]]) -> list[tuple[int, int]]:
-    """Return, for each question, the rank of its first right answer and the row of what came first."""
+def ranks(
+    model_id: str, documents: list[str], questions: list[str], answers: list[set[int]]
+) -> list[tuple[int, int, int]]:
+    """Return, for each question, the rank of its first right answer, that answer's row, and the row of what came first."""
     model = SentenceTransformer(model_id)
     scores = model.similarity(model.encode_query(questions), model.encode_document(documents))
     order = scores.argsort(dim=1, descending=True).tolist()
     found = []
     for rows, right in zip(order, answers, strict=True):
-        found.append((next((place for place, row in enumerate(rows, 1) if row in right), FAR), rows[0]))
+        place = next(place for place, row in enumerate(rows, 1) if row in right)
+        found.append((place, rows[place - 1], rows[0]))
     return found
 
 
@@ -52,9 +54,9 @@ def main(base: str, tuned: str, corpus: str) -> None:
     examples = [
         {
             "question": asked[at],
-            "before": {"rank": before[at][0], "first": documents[before[at][1]]["title"]},
-            "after": {"rank": after[at][0], "first": documents[after[at][1]]["title"]},
-            "answer": documents[min(right[at])]["title"],
+            "before": {"rank": before[at][0], "first": documents[before[at][2]]["title"]},
+            "after": {"rank": after[at][0], "first": documents[after[at][2]]["title"]},
+            "answer": documents[after[at][1]]["title"],
         }
         for at in moved[:SHOWN]
     ]

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import gc
 import hashlib
+import os
 import platform
 import shutil
 import sys
@@ -218,13 +219,25 @@ def require(extra: str, *modules: str) -> None:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that shape results."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "machine": describe_machine()}
     for name in RECORDED_LIBRARIES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue  # an extra that is not installed shaped nothing
     return versions
+
+
+def describe_machine() -> str:
+    """Say what this machine computes with, as the card tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    cores = f"{os.cpu_count()} x {name or platform.processor() or platform.machine()}"
+    torch = sys.modules.get("torch")  # asked only where a stage has loaded it
+    if torch is not None and torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name(0)}, {cores}"
+    return f"{cores}, no GPU"
 
 
 def release_memory() -> None:

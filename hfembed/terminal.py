@@ -132,10 +132,16 @@ def show_run(summary: dict[str, Any]) -> None:
             f"[dim]{row['file']}: nDCG@10 {row['ndcg_delta']:+.4f} against torch, "
             f"{row['docs_per_second']:.0f} documents/s (torch {row['torch_docs_per_second']:.0f})[/]"
         )
-    for published in summary["published"]:
-        results.print(f"Published: [link={published['url']}]{published['url']}[/]")
+    show_published(summary["published"])
     if summary["model"]:
         results.print(f'\nYour model: [bold]SentenceTransformer("{escape(summary["model"])}")[/]')
+
+
+def show_published(published: Sequence[dict[str, Any]]) -> None:
+    """Print the links of what was pushed."""
+    for entry in published:
+        what = f"Pull request {entry['pull_request']}" if entry["pull_request"] else "Published"
+        results.print(f"{what}: [link={entry['url']}]{entry['url']}[/]")
 
 
 def show_demo(links: dict[str, str], search: dict[str, Any]) -> None:

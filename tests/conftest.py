@@ -16,6 +16,10 @@ import pytest
 
 from hfembed.resources import sample_folder
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two workers with two threads each on two cores spend their time waiting for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Enough of a run to be real, small enough for a test.
 CHEAP = [
     "train.phases.0.steps=4",

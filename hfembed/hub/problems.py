@@ -19,13 +19,21 @@ def hub_errors(what: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        explained = explain(error, what)
+        explained = next((found for cause in causes(error) if (found := explain(cause, what))), None)
         if explained is None:
             raise
         raise explained from error
 
 
-def explain(error: Exception, what: str) -> HubError | None:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from; clients wrap a failed upload in a RuntimeError."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
+
+
+def explain(error: BaseException, what: str) -> HubError | None:
     """Return the sentence for what a client raised, or None where it is none of the Hub's."""
     from huggingface_hub import constants, errors
 
@@ -50,7 +58,7 @@ def explain(error: Exception, what: str) -> HubError | None:
     return None
 
 
-def is_unreachable(error: Exception) -> bool:
+def is_unreachable(error: BaseException) -> bool:
     """Tell whether the Hub gave no answer at all."""
     from huggingface_hub import errors
 
@@ -63,6 +71,6 @@ def is_unreachable(error: Exception) -> bool:
     return library in ("httpx", "httpcore", "requests") or (isinstance(error, OSError) and error.errno is None)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

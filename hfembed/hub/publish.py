@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hfembed.errors import HubError
 from hfembed.events import Reporter
-from hfembed.hub.problems import hub_errors, is_unreachable
+from hfembed.hub.problems import causes, hub_errors, is_unreachable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
 
-TRIES = 8
-LONGEST_WAIT = 60.0
+# One try of a commit is several requests; on a bad day most tries lose one of them.
+TRIES = 30
+LONGEST_BACK_OFF = 8.0
+LONGEST_ASKED_WAIT = 60.0
 RETRIED = {408, 429, 500, 502, 503, 504}
 MAX_FILE_BYTES = 200 * 10**9
 MAX_FILES = 100
@@ -36,6 +38,8 @@ class Upload:
     message: str
     public: bool = False
     pull_request: bool = False
+    # Folders of the repo that hold our files alone: what an earlier push left there and this one does not write goes.
+    owned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,22 +125,26 @@ def retry(call: Callable[[], T], report: Reporter) -> T:
 
 def seconds_to_wait(error: Exception, attempt: int) -> float | None:
     """Return how long to wait before another try, or None where trying again cannot help."""
-    response: Any = getattr(error, "response", None)  # only HTTP errors carry one
-    if response is None:
-        return _back_off(attempt) if _is_dropped(error) else None
-    if response.status_code not in RETRIED:
-        return None
-    asked = str(response.headers.get("Retry-After", ""))
-    return min(float(asked), LONGEST_WAIT) if asked.isdigit() else _back_off(attempt)
+    for cause in causes(error):
+        response: Any = getattr(cause, "response", None)  # only HTTP errors carry one
+        if response is None:
+            if _is_dropped(cause):
+                return _back_off(attempt)
+            continue
+        if response.status_code not in RETRIED:
+            return None
+        asked = str(response.headers.get("Retry-After", ""))
+        return min(float(asked), LONGEST_ASKED_WAIT) if asked.isdigit() else _back_off(attempt)
+    return None
 
 
 def _back_off(attempt: int) -> float:
     # Not all clients at the same moment again.
-    wait: float = min(0.5 * 2.0**attempt, LONGEST_WAIT)
+    wait: float = min(0.5 * 2.0**attempt, LONGEST_BACK_OFF)
     return wait * random.uniform(0.5, 1.0)
 
 
-def _is_dropped(error: Exception) -> bool:
+def _is_dropped(error: BaseException) -> bool:
     from huggingface_hub import errors
 
     return is_unreachable(error) and not isinstance(error, errors.OfflineModeIsEnabled)
@@ -156,14 +164,18 @@ def _pull_request(api: HfApi, upload: Upload) -> int:
 
 
 def _commit(api: HfApi, upload: Upload, pull_request: int | None) -> str:
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     # Made anew for every try: the client keeps on the operation what it believes was already sent.
-    operations = [
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
         for name, content in upload.files
     ]
     revision = f"refs/pr/{pull_request}" if pull_request else None
+    there = api.list_repo_files(upload.repo, repo_type=upload.kind, revision=revision)
+    written = {name for name, _ in upload.files}
+    left_over = [name for name in there if name.split("/")[0] in upload.owned and name not in written]
+    operations += [CommitOperationDelete(name) for name in left_over]
     commit = api.create_commit(
         upload.repo, operations, commit_message=upload.message, repo_type=upload.kind, revision=revision
     )

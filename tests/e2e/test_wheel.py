@@ -27,7 +27,8 @@ def test_the_wheel_carries_presets_sample_cards_and_space(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "hfembed/presets/instant.yaml", "hfembed/sample/corpus.jsonl", "hfembed/sample/qrels/test.tsv",
-        "hfembed/cards/model.md", "hfembed/cards/dataset.md", "hfembed/space/app.py",
+        "hfembed/cards/model.md", "hfembed/cards/dataset.md", "hfembed/cards/use.md", "hfembed/cards/folder.md",
+        "hfembed/space/app.py", "hfembed/space/style.css",
     ):  # fmt: skip
         assert name in names
     assert not [name for name in names if name.startswith(("space/", "cards/", "tests/", "bench/"))]

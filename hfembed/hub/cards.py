@@ -1,0 +1,35 @@
+"""Cards: the Hub's own classes for their metadata, and the cards of others, read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from huggingface_hub import CardData, DatasetCardData, EvalResult, ModelCardData, constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+
+from hfembed.errors import HubError
+from hfembed.hub.problems import hub_errors
+
+__all__ = ["CardData", "DatasetCardData", "EvalResult", "ModelCardData", "hub_link", "read_card"]
+
+
+def read_card(repo: str, kind: str, revision: str) -> str:
+    """Return a repo's README.md; nothing where it has none or cannot be asked."""
+    try:
+        with hub_errors(f"card of {kind} {repo}"):
+            try:
+                file = hf_hub_download(repo, "README.md", repo_type=kind, revision=revision)
+            except EntryNotFoundError:
+                return ""
+    except HubError:
+        return ""  # a licence that cannot be looked up is unknown, and the card says so
+    return Path(file).read_text(encoding="utf-8", errors="replace")
+
+
+def hub_link(repo: str, kind: str = "model", revision: str | None = None) -> str:
+    """Return the link to a repo as it should stand on a card of the same Hub."""
+    prefix = "" if kind == "model" else f"/{kind}s"
+    # The address of a Hub on this machine means nothing elsewhere, and its port changes.
+    local = re.match(r"https?://(localhost|127\.|\[::1\])", constants.ENDPOINT)
+    return ("" if local else constants.ENDPOINT) + f"{prefix}/{repo}" + (f"/tree/{revision}" if revision else "")

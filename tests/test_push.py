@@ -1,0 +1,234 @@
+"""push: what lies on a live Hub afterwards, and what is refused before a byte goes up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import Listener, job_for
+from huggingface_hub import HfApi, hf_hub_download
+from told import open_hub, tell_run
+
+from hfembed.errors import HubError, ModelError, StageError
+from hfembed.events import Events, Reporter
+from hfembed.push import push, push_folder
+from hfembed.push.folder import folder_card, what_is_missing
+from hfembed.push.origins import find_base, find_corpus, read_front_matter
+from hfembed.push.serving import Serving
+from hfembed.recipe import apply_settings
+from hfembed.run import LAYOUT, Run
+from hfembed.stage import Job, Outcome
+
+pytestmark = pytest.mark.xdist_group("cards")
+
+MODEL, DATASET = "demo/unit-search", "demo/unit-triplets"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
+    """The run whose every word is known."""
+    return tell_run(tmp_path_factory.mktemp("told") / "run", tiny_model)
+
+
+@pytest.fixture
+def run(told: Run, tmp_path: Path) -> Run:
+    """A copy of it that a test may change."""
+    shutil.copytree(told.folder, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HfApi]:
+    """A live Hub, and this process's client pointed at it."""
+    with open_hub(tmp_path / "hub", monkeypatch) as client:
+        yield client
+
+
+def pushed(run: Run, *settings: str, heard: Listener | None = None) -> Outcome:
+    """Do the stage push."""
+    recipe = apply_settings(run.recipe().model_dump(mode="json"), settings)
+    report = Reporter("push", Events(listeners=[heard] if heard is not None else []))
+    job: Job = job_for(run, recipe, "push", report)
+    outcome = push(job)
+    assert {file.name for file in job.out.iterdir()} == {"push.json"}  # nothing of the work is left
+    return outcome
+
+
+BOTH = (f"push.model_repo={MODEL}", f"push.dataset_repo={DATASET}")
+
+
+def test_both_repos_name_each_other_and_a_second_push_commits_nothing(run: Run, api: HfApi):
+    heard = Listener()
+    first = pushed(run, *BOTH, heard=heard)
+    assert any("licence of the corpus is unknown" in message for message in heard.messages("warning"))
+    model, dataset = api.model_info(MODEL), api.dataset_info(DATASET)
+    assert model.card_data is not None and model.card_data["datasets"] == [DATASET]
+    names = {sibling.rfilename for sibling in model.siblings or []}
+    assert {"README.md", "per_query.csv", "report.json", "figures/metrics.png", "figures/changes.png"} <= names
+    readme = Path(hf_hub_download(DATASET, "README.md", repo_type="dataset")).read_text(encoding="utf-8")
+    assert f"[{MODEL}](/{MODEL})" in readme
+    again = pushed(run, *BOTH)
+    assert {entry["revision"] for entry in again.facts["published"]} == {model.sha, dataset.sha}
+    assert again.facts == first.facts
+    assert len(api.list_repo_commits(MODEL)) == len(api.list_repo_commits(DATASET, repo_type="dataset")) == 2
+
+
+READ_ALL = """
+import json, sys
+from datasets import get_dataset_config_names, load_dataset
+configs = {name: load_dataset(sys.argv[1], name) for name in get_dataset_config_names(sys.argv[1])}
+configs["default"] = load_dataset(sys.argv[1])
+print(json.dumps({name: {split: rows.to_list() for split, rows in splits.items()} for name, splits in configs.items()}))
+"""
+
+
+def test_load_dataset_reads_every_config_with_its_columns_of_origin(run: Run, api: HfApi):
+    pushed(run, BOTH[1])
+    # In a process of its own: datasets keeps the address of the Hub it was imported with.
+    environment = {**os.environ, "HF_ENDPOINT": api.endpoint, "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, DATASET], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    configs = json.loads(done.stdout)
+    triplets = configs["triplets"]
+    assert {split: len(rows) for split, rows in triplets.items()} == {"train": 28, "dev": 8}
+    row = triplets["train"][0]
+    assert row["miner"] == "sentence-transformers/all-MiniLM-L6-v2" and row["kind"] == "keyword"
+    assert row["positive_id"] == "d0" and row["score_positive"] > row["score_negative_1"]
+    assert triplets["dev"][0]["query"] and triplets["dev"][0]["negative_1"] is None
+    corpus = {row["_id"]: row["text"] for row in configs["corpus"]["corpus"]}
+    queries = {row["_id"] for row in configs["queries"]["queries"]}
+    qrels = configs["qrels"]["test"]
+    assert {row["query-id"] for row in qrels} == queries and len(corpus) == 24
+    assert all(row["corpus-id"] in corpus and row["score"] == 1 for row in qrels)
+    assert configs["default"]["train"] == triplets["train"]
+
+
+def test_a_worse_model_asks_first(run: Run, api: HfApi):
+    file = run.path(LAYOUT.report)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "verdict": "worse"}))
+    outcome = pushed(run, BOTH[0])
+    assert outcome.facts["published"][0]["pull_request"] == 1
+    assert "README.md" not in api.list_repo_files(MODEL)
+
+
+def test_a_public_push_of_a_corpus_without_a_licence_says_what_becomes_public(run: Run, api: HfApi):
+    heard = Listener()
+    pushed(run, BOTH[0], "push.public=true", heard=heard)
+    assert any("repos are public" in message for message in heard.messages("warning"))
+    assert api.model_info(MODEL).private is False
+
+
+def test_without_a_repo_there_is_nothing_to_push_to(run: Run):
+    with pytest.raises(StageError, match="No repo"):
+        pushed(run)
+
+
+def test_a_card_that_does_not_read_back_stops_the_push_before_anything_is_made(
+    run: Run, api: HfApi, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("hfembed.push.card.read_front_matter", lambda card: {"license": "mit"})
+    with pytest.raises(HubError, match="reads back differently"):
+        pushed(run, *BOTH)
+    assert not api.repo_exists(MODEL) and not api.repo_exists(DATASET, repo_type="dataset")
+
+
+def test_licence_and_language_are_looked_up_where_base_and_corpus_live(api: HfApi, tmp_path: Path):
+    api.create_repo("demo/base")
+    card = b"---\nlicense: mit\nlanguage: de\n---\n"
+    sha = api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="demo/base").oid
+    found = find_base({"name": "demo/base", "revision": sha}, "demo/base", ask_hub=True)
+    assert (found.license, found.language) == ("mit", ("de",))
+    assert find_base({"name": "demo/base", "revision": sha}, "demo/base", ask_hub=False).license is None
+    gone = find_corpus({"name": "demo/gone", "repo": "demo/gone", "revision": "a" * 40}, "demo/gone", ask_hub=True)
+    assert gone.license is None
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: cc-by-4.0\n---\n")
+    assert find_corpus({"name": "mine"}, str(tmp_path), ask_hub=False).license == "cc-by-4.0"
+
+
+@pytest.fixture
+def stranger(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model that hfembed did not make, with things in its folder that do not belong on the Hub."""
+    folder = tmp_path / "stranger"
+    shutil.copytree(tiny_model, folder)
+    (folder / "checkpoint-10").mkdir()
+    (folder / "checkpoint-10" / "model.safetensors").write_bytes(b"half-trained")
+    (folder / "optimizer.pt").write_bytes(b"pickle")
+    (folder / ".env").write_text("HF_TOKEN=hf_secret")
+    (folder / "outside.json").symlink_to("/etc/hostname")
+    return folder
+
+
+def test_a_folder_of_another_maker_is_completed_published_and_left_as_it_was(stranger: Path, api: HfApi):
+    from sentence_transformers import SentenceTransformer
+
+    before = {file: file.read_bytes() for file in stranger.rglob("*") if file.is_file()}
+    heard = Listener()
+    done = push_folder(stranger, "demo/stranger", report=Reporter("push", Events(listeners=[heard])))
+    assert {file: file.read_bytes() for file in stranger.rglob("*") if file.is_file()} == before
+    names = set(api.list_repo_files("demo/stranger"))
+    assert {"README.md", "modules.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"} <= names
+    assert not {"optimizer.pt", ".env", "outside.json", "checkpoint-10/model.safetensors"} & names
+    info = api.model_info("demo/stranger")
+    assert info.sha == done.published.revision and info.private
+    assert info.card_data is not None and "text-embeddings-inference" in info.card_data["tags"]
+    assert any("licence" in sentence for sentence in done.missing)
+    assert len(heard.messages("warning")) == len(done.missing) == len(done.to_json()["missing"])
+    config = json.loads(Path(hf_hub_download("demo/stranger", "sentence_bert_config.json")).read_text())
+    assert config["max_seq_length"] == 128
+    copy = SentenceTransformer("demo/stranger", device="cpu").encode(["a valve leaks"])
+    assert np.abs(copy - SentenceTransformer(str(stranger), device="cpu").encode(["a valve leaks"])).max() < 1e-6
+
+
+WRITTEN = """---
+license: mit
+tags: my-tag
+base_model: /home/somebody/models/base
+language: de
+model-index:
+- name: mine
+  results:
+  - task: {type: sentence-similarity}
+    dataset: {type: sts, name: STS}
+    metrics:
+    - {type: pearson, value: 0.8, note: a key of mine}
+---
+
+# My model
+
+Words of mine.
+"""
+
+
+def test_a_card_that_someone_wrote_keeps_its_words_and_gains_what_it_lacks(stranger: Path):
+    (stranger / "README.md").write_text(WRITTEN, encoding="utf-8")
+    serving = Serving.read(stranger)
+    card = folder_card(stranger, "demo/stranger", serving, [])
+    data = read_front_matter(card)
+    assert data["license"] == "mit" and data["language"] == "de"
+    assert data["tags"][0] == "my-tag" and "sentence-transformers" in data["tags"]
+    assert data["library_name"] == "sentence-transformers" and "base_model" not in data and "/home" not in card
+    assert data["model-index"][0]["results"][0]["metrics"][0]["note"] == "a key of mine"
+    assert card.endswith("# My model\n\nWords of mine.\n")
+    missing = " ".join(what_is_missing(stranger, serving))
+    assert "base model" in missing and "licence" not in missing and "its language" not in missing
+
+
+def test_a_card_that_the_hub_would_refuse_is_refused_first(stranger: Path):
+    (stranger / "README.md").write_text("---\nmodel-index:\n- name: mine\n---\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"metadata in README.md is not valid"):
+        folder_card(stranger, "demo/stranger", Serving.read(stranger), [])
+
+
+def test_a_bare_transformer_is_refused_with_the_way_out(stranger: Path):
+    (stranger / "modules.json").unlink()
+    with pytest.raises(ModelError, match="bare transformer"):
+        push_folder(stranger, "demo/stranger")
