@@ -21,7 +21,7 @@ from hfembed.hub import TUNED, local_model
 from hfembed.ranking import mean_ndcg, top_documents
 from hfembed.recipe import Export, Variant
 from hfembed.run import LAYOUT, write_json
-from hfembed.stage import Job, Outcome, require
+from hfembed.stage import Job, Outcome, release_memory, require
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -59,32 +59,37 @@ def export(job: Job) -> Outcome:
     settings = job.recipe.export
     folder = job.run.path(LAYOUT.model)
     model = load_model(local_model(TUNED, folder))
+    extra = _extra_modules(model)
     target = job.out / Path(LAYOUT.onnx).name
     target.mkdir()
     kept: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
-    if extra := _extra_modules(model):
+    if extra:
         refused = dict.fromkeys((FILES[v] for v in settings.variants), f"readers of the graph would drop {extra}")
         job.report.warn(f"No ONNX file is written: whoever reads it would drop the model's {', '.join(extra)} layer.")
     else:
+        sample = _read_sample(job, job.recipe.export)
+        job.report.note(f"measuring torch on {len(sample.documents)} documents")
+        reference = _measure(sample, model)
+        del model  # its memory serves the ONNX runtime now
         with tempfile.TemporaryDirectory(dir=job.out, prefix=".work-") as work:
-            kept, refused = _write_files(job, model, folder, target, Path(work))
+            kept, refused = _write_files(job, sample, reference, target, Path(work))
     write_json(target / Path(LAYOUT.onnx_report).name, {"files": kept, "refused": refused})
     return Outcome(counts={"files": len(kept)}, dropped=dict.fromkeys(refused, 1), facts={"files": kept})
 
 
 def _write_files(
-    job: Job, model: SentenceTransformer, folder: Path, target: Path, work: Path
+    job: Job, sample: Sample, reference: Measured, target: Path, work: Path
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Write every variant, measure it against torch, and keep those that pass their gate."""
-    settings, sample = job.recipe.export, _read_sample(job, job.recipe.export)
-    job.report.note(f"measuring torch on {len(sample.documents)} documents")
-    reference = _measure(sample, model)
+    settings, folder = job.recipe.export, job.run.path(LAYOUT.model)
+    release_memory()
     job.report.note("writing the ONNX graph")
     graph = _write_graph(folder, work)
     kept, refused = [], {}
     for variant in settings.variants:
         file = _write_variant(variant, graph, work)
+        release_memory()
         job.report.note(f"checking {FILES[variant]} against torch")
         row = _compare(variant, reference, _measure(sample, _load_graph(folder, file, work)))
         problem = why_refused(variant, row, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hfembed.errors import InputError, StageError
+from hfembed.errors import InputError, MissingExtraError, StageError
 from hfembed.events import Event, Events, Listener
 from hfembed.mismatch import refuse_mismatch, refuse_strangers
 from hfembed.recipe import Recipe
@@ -117,5 +117,13 @@ def _refuse_missing(stage: Stage, target: Run) -> None:
 
 
 def _check_installed(stages: Sequence[Stage]) -> None:
-    for stage in stages:
-        stage.check_installed()
+    """Refuse before any work is done, with the one command that installs all that is missing."""
+    missing = {stage.name: stage.missing() for stage in stages if stage.missing()}
+    if not missing:
+        return
+    first, (name, *_) = next((stage, list(found.values())) for stage, found in missing.items())
+    extras = sorted({extra for found in missing.values() for extra in found})
+    without = "; or go without ONNX files: --until evaluate" if extras == ["onnx"] else ""
+    raise MissingExtraError(
+        f"{first} needs '{name}', which is not installed.", f'pip install "hfembed[{",".join(extras)}]"{without}'
+    )

@@ -103,18 +103,16 @@ class Stage:
     sources: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
 
-    def check_installed(self) -> None:
-        """Refuse, with the exact command, where libraries are missing; looks without importing them."""
+    def missing(self) -> dict[str, str]:
+        """Return, by extra, a library that this stage needs and that is not installed; imports nothing."""
+        found: dict[str, str] = {}
         for extra in self.extras:
             for name in EXTRAS[extra]:
                 try:
                     metadata.version(name)
                 except metadata.PackageNotFoundError:
-                    command = f'pip install "hfembed[{extra}]"'
-                    without = "; or go without ONNX files: --until evaluate" if extra == "onnx" else ""
-                    raise MissingExtraError(
-                        f"{self.name} needs '{name}', which is not installed.", command + without
-                    ) from None
+                    found.setdefault(extra, name)
+        return found
 
     def function(self) -> Callable[[Job], Outcome]:
         """Import the stage: the function named like its module."""
