@@ -175,8 +175,8 @@ def execute(
         )
         run.commit(out, stage.folder, manifest, owner=stage.owner)
     except BaseException as error:
+        failure = explain(error, stage.name, run.folder)  # before room is made, to tell how little there was
         run.abandon()
-        failure = explain(error, stage.name, run.folder)
         if not isinstance(failure, NoSpaceError):  # there is no room left to write it down
             events.emit(Event("failed", stage.name, str(failure) or type(failure).__name__))
         if failure is error:
