@@ -223,7 +223,9 @@ app.add_typer(cli_hub.app, name="hub")
 
 
 def _is_plain_model(folder: Path) -> bool:
-    return not (folder / "recipe.yaml").is_file() and (folder / "config.json").is_file()
+    from hfembed.run import LAYOUT
+
+    return not (folder / LAYOUT.recipe).is_file() and (folder / "config.json").is_file()
 
 
 def _push_folder(

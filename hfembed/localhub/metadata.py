@@ -47,18 +47,8 @@ def describe(site: Site, record: RepoRecord, revision: str = "main", *, blobs: b
         summary = _summary(site, repo, record, commit_id)
         files = list_files(repo, commit_id)
     info = {
-        "_id": record.key[:24],
-        "id": record.full_name,
-        "author": record.namespace,
-        "sha": commit_id,
-        "private": record.private,
-        "gated": record.gated or False,
-        "disabled": False,
-        "downloads": record.downloads,
+        **_basics(site, record, commit_id),
         "downloadsAllTime": record.downloads,
-        "likes": count_likes(site, record),
-        "trendingScore": 0,
-        "createdAt": record.created_at,
         **summary,
         "siblings": [_sibling(entry, blobs) for entry in files],
         "usedStorage": sum(entry.size for entry in files),
@@ -71,12 +61,8 @@ def describe(site: Site, record: RepoRecord, revision: str = "main", *, blobs: b
     return info
 
 
-def describe_short(site: Site, record: RepoRecord) -> dict[str, Any]:
-    """Return what listings, searches and filters need, from a summary kept per commit."""
-    with site.open_git(record) as repo:
-        commit_id = resolve_revision(repo, "main")
-        summary = _summary(site, repo, record, commit_id)
-    info = {
+def _basics(site: Site, record: RepoRecord, commit_id: str) -> dict[str, Any]:
+    return {
         "_id": record.key[:24],
         "id": record.full_name,
         "author": record.namespace,
@@ -88,8 +74,15 @@ def describe_short(site: Site, record: RepoRecord) -> dict[str, Any]:
         "likes": count_likes(site, record),
         "trendingScore": 0,
         "createdAt": record.created_at,
-        **summary,
     }
+
+
+def describe_short(site: Site, record: RepoRecord) -> dict[str, Any]:
+    """Return what listings, searches and filters need, from a summary kept per commit."""
+    with site.open_git(record) as repo:
+        commit_id = resolve_revision(repo, "main")
+        summary = _summary(site, repo, record, commit_id)
+    info = {**_basics(site, record, commit_id), **summary}
     return info | ({"modelId": record.full_name} if record.kind is RepoKind.MODEL else {})
 
 

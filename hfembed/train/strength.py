@@ -52,7 +52,7 @@ def choose_strength(
     gains, base = {}, {}
     for kind in report.each(left_out, "choosing the strength on kinds left out", len(left_out), "kinds"):
         learned, _ = learn_map(others[kind], documents, groups, phases, seed)
-        scores = {s: _score(Map(learned.weights, s), dev.where(dev.kinds == kind), documents) for s in strengths}
+        scores = {s: score_map(Map(learned.weights, s), dev.where(dev.kinds == kind), documents) for s in strengths}
         base[kind] = round(scores[0.0], 5)
         gains[kind] = {str(s): round(score - scores[0.0], 5) for s, score in scores.items()}
     mean = (
@@ -65,9 +65,5 @@ def choose_strength(
 
 def score_map(learned: Map, pairs: Pairs, documents: Vectors) -> float:
     """Return nDCG@10 of pairs under a map."""
-    return _score(learned, pairs, documents)
-
-
-def _score(learned: Map, pairs: Pairs, documents: Vectors) -> float:
     ranked = top_documents(learned.apply(pairs.queries), learned.apply(documents), 10)
     return mean_ndcg(ranked, pairs.positives)
