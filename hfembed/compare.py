@@ -90,6 +90,7 @@ def _read_corpus(corpus: str) -> tuple[Documents, Path]:
             titles=[document.title for document in documents],
             bodies=[document.text for document in documents],
             groups=[document.id for document in documents],
+            documents=[document.id for document in documents],
         ),
         cache_folder(),
     )

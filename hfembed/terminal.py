@@ -19,6 +19,7 @@ from rich.text import Text
 from hfembed.compare import Hit, Ranking
 from hfembed.errors import HfembedError
 from hfembed.events import Event, Listener
+from hfembed.terminal_facts import show_facts
 
 SNIPPET = 96
 # Without a terminal (a log file, a job) a line of progress appears this often.
@@ -41,6 +42,7 @@ class CountColumn(ProgressColumn):
             parts.append(show_rate(task.speed, task.fields["unit"]))
         if task.time_remaining is not None and not task.finished:
             parts.append(f"{show_seconds(task.time_remaining)} left")
+        parts += [task.fields["detail"]] if task.fields.get("detail") else []
         return Text(", ".join(parts), "dim")
 
 
@@ -74,7 +76,7 @@ class Screen:
             self._remove_bar()
             self._message = event.message
             self._bar = self._bars.add_task(f"  {escape(event.message)}", total=event.total, unit=event.unit)
-        self._bars.update(self._bar, completed=event.done, total=event.total)
+        self._bars.update(self._bar, completed=event.done, total=event.total, detail=event.data.get("detail", ""))
 
     def _log_progress(self, event: Event) -> None:
         if not event.done or time.monotonic() - self._logged < LOG_INTERVAL:
@@ -83,7 +85,9 @@ class Screen:
         rate = event.done / max(event.seconds, 1e-3)
         left = f", {show_seconds((event.total - event.done) / rate)} left" if event.total else ""
         of = f" of {event.total:,}" if event.total else ""
-        self._bars.console.print(f"  {escape(event.message)}: {event.done:,}{of}, {show_rate(rate, event.unit)}{left}")
+        detail = f", {escape(event.data['detail'])}" if event.data.get("detail") else ""
+        shown = f"{event.done:,}{of}, {show_rate(rate, event.unit)}{left}{detail}"
+        self._bars.console.print(f"  {escape(event.message)}: {shown}")
 
     def _remove_bar(self) -> None:
         if self._bar is not None:
@@ -123,6 +127,8 @@ def show_run(summary: dict[str, Any]) -> None:
     if summary["stages"]:
         results.print()
         results.print(_stage_table(summary["stages"]))
+        if not summary["stages"][-1]["skipped"]:
+            show_facts(results, summary["stages"][-1]["facts"])
     if summary["report"]:
         results.print()
         results.print(_report_table(summary["report"]))
@@ -159,6 +165,31 @@ def show_demo(links: dict[str, str], search: dict[str, Any]) -> None:
     results.print()
     for name, link in links.items():
         results.print(f"{name:9} [link={link}]{link}[/]")
+
+
+def show_preview(preview: dict[str, Any]) -> None:
+    """Print documents with the queries that were written for them, and what all of them would cost."""
+    for shown in preview["documents"]:
+        results.print(f"\n[bold]{escape(', '.join(shown['ids']))}[/]  [dim]{escape(shown['text'])}[/]")
+        for query in shown["queries"]:
+            score = f" [dim]{query['score']:.1f}[/]" if "score" in query else ""
+            results.print(f"  [cyan]{query['kind']}[/]{score}  {escape(query['query'])}")
+            for negative in query.get("negatives", []):
+                results.print(f"    [dim]not: {escape(negative)}[/]")
+        if not shown["queries"]:
+            results.print("  [dim]nothing that was kept[/]")
+    if preview["dropped"]:
+        results.print(f"\ndropped: {escape(_counts(preview['dropped']))}")
+    if preview["cost"] is not None:
+        results.print(
+            f"\nThis took {preview['tokens']:,} tokens and cost {preview['cost']:.4f}; "
+            f"the whole corpus would cost about {preview['whole_cost']:.2f}."
+        )
+    elif preview["tokens"]:
+        results.print(
+            f"\nThis took {preview['tokens']:,} tokens. "
+            "With generate.llm.price_in and price_out set, the cost of the whole corpus is told."
+        )
 
 
 def show_rankings(query: str, rankings: Sequence[Ranking]) -> None:

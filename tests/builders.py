@@ -79,7 +79,7 @@ def read_documents(run: Run) -> list[dict[str, str]]:
 
 def keep_documents(run: Run, rows: Iterable[Mapping[str, str]]) -> Documents:
     """Write documents into a run as pull would; a group is the id unless it is given."""
-    filled = [{"title": "", **row, "group": row.get("group", row["id"])} for row in rows]
+    filled = [{"title": "", "document": row["id"], **row, "group": row.get("group", row["id"])} for row in rows]
     file = run.path(LAYOUT.documents)
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(filled, schema=DOCUMENTS), file)

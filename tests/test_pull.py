@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from hfembed.corpus import CorpusKind, locate_corpus
 from hfembed.errors import CorpusError
 from hfembed.pull import read_corpus
+from hfembed.pull.columns import choose_columns
+from hfembed.pull.documents import Tally
 from hfembed.pull.readers import Row
-from hfembed.pull.stage import Tally, choose_columns
 from hfembed.recipe import Pull
 from hfembed.run import Manifest, Run
 
@@ -407,12 +408,12 @@ def test_a_path_that_is_not_there_says_what_a_corpus_can_be(name: str):
     assert f"'{name}'" in caught.value.message and "org/name" in caught.value.hint
 
 
-def test_a_single_text_file_is_no_corpus(tmp_path: Path):
-    file = tmp_path / "only.txt"
-    file.write_text("One text.", encoding="utf-8")
-    with pytest.raises(CorpusError, match=r"'\.txt'|\.txt file") as caught:
+def test_a_file_of_a_form_that_is_not_read_is_no_corpus(tmp_path: Path):
+    file = tmp_path / "only.pptx"
+    file.write_bytes(b"PK")
+    with pytest.raises(CorpusError, match=r"\.pptx file") as caught:
         locate_corpus(str(file))
-    assert ".jsonl" in caught.value.message and "folder" in caught.value.hint
+    assert ".jsonl" in caught.value.message and ".docx" in caught.value.message and "folder" in caught.value.hint
 
 
 def test_too_few_documents_say_how_many_were_dropped_and_why(tmp_path: Path):

@@ -1,19 +1,24 @@
 """Every call to the Hub; nothing else in hfembed makes one."""
 
-from hfembed.hub.datasets import dataset_revision, stream_dataset
+from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, stream_dataset
 from hfembed.hub.models import REPO_ID, TUNED, ModelSource, fingerprint_model, local_model, locate_model
 from hfembed.hub.publish import Published, Upload, publish, read_back
+from hfembed.hub.tokenizers import TokenizerSource, locate_tokenizer
 
 __all__ = [
     "REPO_ID",
     "TUNED",
     "ModelSource",
     "Published",
+    "TokenizerSource",
     "Upload",
+    "dataset_file",
+    "dataset_files",
     "dataset_revision",
     "fingerprint_model",
     "local_model",
     "locate_model",
+    "locate_tokenizer",
     "publish",
     "read_back",
     "stream_dataset",

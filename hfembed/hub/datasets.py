@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from hfembed.errors import InputError
 from hfembed.hub.problems import hub_errors
 
 BEIR_CORPUS = "corpus.jsonl"
+# How people and other tools write the address of files on the Hub.
+ADDRESS = re.compile(
+    r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(?P<path>.*))?"
+)
+WILD = "*?["
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """Files of one commit of a dataset."""
+
+    repo: str
+    revision: str
+    paths: tuple[str, ...]
 
 
 def dataset_revision(repo: str, revision: str | None) -> str:
@@ -17,6 +35,38 @@ def dataset_revision(repo: str, revision: str | None) -> str:
 
     with hub_errors(f"dataset {repo}"):
         return str(HfApi().dataset_info(repo, revision=revision).sha)
+
+
+def dataset_files(address: str) -> DatasetFiles:
+    """Return the files that `hf://datasets/org/name[@revision]/path` names: a file, a folder or a pattern."""
+    from huggingface_hub import HfFileSystem, constants
+
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        raise InputError(f"'{address}' names no files of a dataset.", "Example: hf://datasets/org/name/data/*.parquet")
+    repo, within = match["repo"], (match["path"] or "").strip("/")
+    revision = dataset_revision(repo, unquote(match["revision"]) if match["revision"] else None)
+    with hub_errors(f"dataset {repo}"):
+        # Instances remember the address of the Hub and what they listed; this one is to know nothing yet.
+        files = HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
+        root = f"datasets/{repo}@{revision}"
+        found = files.glob(f"{root}/{within}") if any(sign in within for sign in WILD) else [f"{root}/{within}"]
+        paths = {path for name in found for path in files.find(name.rstrip("/"))}
+    names = sorted(path.removeprefix(f"{root}/") for path in paths)
+    if not names:
+        raise InputError(
+            f"Dataset '{repo}' has no file '{within}' at {revision[:12]}.",
+            f"--corpus {repo} reads the whole dataset; or correct the path.",
+        )
+    return DatasetFiles(repo, revision, tuple(names))
+
+
+def dataset_file(repo: str, revision: str, path: str) -> Path:
+    """Return a file of a dataset on this machine, downloaded where it is not there yet."""
+    from huggingface_hub import hf_hub_download
+
+    with hub_errors(f"file {path} of dataset {repo}"):
+        return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
 
 
 def stream_dataset(repo: str, config: str | None, revision: str, split: str) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """pull: bring a corpus into the run."""
 
-from hfembed.pull.stage import pull, read_corpus
+from hfembed.pull.documents import read_corpus
+from hfembed.pull.stage import pull
 
 __all__ = ["pull", "read_corpus"]

@@ -15,37 +15,46 @@ import pyarrow.parquet as pq
 from hfembed.corpus import CorpusKind, CorpusSource
 from hfembed.errors import CorpusError
 from hfembed.hub import stream_dataset
+from hfembed.pull.files import Problem, UnusableFileError, decode, parse_file, require_parsers
 from hfembed.recipe import Pull
+from hfembed.stage import require
 
-REPLACEMENT = "\ufffd"
 BYTES_PER_CHAR = 4
 READ_ROWS = 1_024
 
 
 @dataclass(frozen=True)
 class Row:
-    """One record as it stands in the source, and where."""
+    """One record as it stands in the source, and where.
+
+    problem: why a file gave no record that can be used; detail: what its parser said.
+    """
 
     values: dict[str, Any]
     place: str
     invalid_utf8: bool = False
+    problem: Problem | None = None
+    detail: str = ""
 
 
 def read_rows(source: CorpusSource, settings: Pull) -> Iterator[Row]:
     """Yield every record of a corpus."""
     if source.kind is CorpusKind.HUB:
         assert source.repo is not None and source.revision is not None
+        require("train", "datasets")
         rows = stream_dataset(source.repo, source.config, source.revision, settings.split)
         for number, values in enumerate(rows, 1):
             yield Row(values, f"{source.name} row {number}")
         return
-    for file in source.files:
-        yield from _read_file(file, source, settings)
-
-
-def _read_file(file: Path, source: CorpusSource, settings: Pull) -> Iterator[Row]:
     if source.kind is CorpusKind.TEXTS:
-        yield _read_text(file, source, settings)
+        require_parsers(source.suffixes())
+    for file, name in source.local_files():
+        yield from _read_file(file, name, source.kind, settings)
+
+
+def _read_file(file: Path, name: str, kind: CorpusKind, settings: Pull) -> Iterator[Row]:
+    if kind is CorpusKind.TEXTS:
+        yield _read_text(file, name, settings)
     elif file.suffix.lower() == ".parquet":
         yield from _read_parquet(file)
     elif file.suffix.lower() in (".csv", ".tsv"):
@@ -63,14 +72,7 @@ def _read_lines(file: Path, settings: Pull) -> Iterator[tuple[str, bool]]:
                     f"{file.name} line {number} is longer than {limit / 1e6:,.0f} MB, the most that a document may have.",
                     "Split it into documents, or raise --set pull.max_chars=N.",
                 )
-            yield _decode(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw)
-
-
-def _decode(raw: bytes) -> tuple[str, bool]:
-    try:
-        return raw.decode("utf-8"), False
-    except UnicodeDecodeError:
-        return raw.decode("utf-8", errors="replace"), True
+            yield decode(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw)
 
 
 def _read_jsonl(file: Path, settings: Pull) -> Iterator[Row]:
@@ -136,25 +138,21 @@ def _decode_strings(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], boo
         for name, values in columns.items():
             row[name] = values[at]
             if name in strings and values[at] is not None:
-                row[name], invalid = _decode(values[at])
+                row[name], invalid = decode(values[at])
                 spoiled = spoiled or invalid
         yield row, spoiled
 
 
-def _read_text(file: Path, source: CorpusSource, settings: Pull) -> Row:
+def _read_text(file: Path, name: str, settings: Pull) -> Row:
     limit = settings.max_chars * BYTES_PER_CHAR
-    name = file.relative_to(source.folder).as_posix() if source.folder else file.name
-    if file.stat().st_size > limit:
+    # Pictures and fonts make these larger than their text is.
+    if file.suffix.lower() not in (".pdf", ".docx") and file.stat().st_size > limit:
         raise CorpusError(
             f"{name} is longer than {limit / 1e6:,.0f} MB, the most that a document may have.",
             "Split it into documents, or raise --set pull.max_chars=N.",
         )
-    text, invalid = _decode(file.read_bytes())
-    return Row({"id": name, **_split_heading(text, file)}, name, invalid)
-
-
-def _split_heading(text: str, file: Path) -> dict[str, str]:
-    first, _, rest = text.lstrip("\ufeff \n").partition("\n")
-    if file.suffix.lower() != ".txt" and first.startswith("#"):
-        return {"title": first.lstrip("# ").strip(), "text": rest}
-    return {"title": "", "text": text}
+    try:
+        parsed = parse_file(file, settings.max_chars)
+    except UnusableFileError as error:
+        return Row({"id": name, "title": "", "text": ""}, name, problem=error.problem, detail=error.detail)
+    return Row({"id": name, "title": parsed.title, "text": parsed.text}, name, parsed.invalid_utf8)

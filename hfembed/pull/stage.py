@@ -1,204 +1,176 @@
-"""The pull stage: read, clean, drop what cannot serve, write documents.parquet."""
+"""The pull stage: read, clean, cut, group near duplicates, write documents.parquet and say what came of it."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hfembed.corpus import DOCUMENTS, CorpusSource
-from hfembed.errors import CorpusError, choices, nearest
+from hfembed.corpus import DOCUMENTS, CorpusSource, join_title
+from hfembed.errors import CorpusError
 from hfembed.events import Reporter
-from hfembed.pull.readers import Row, read_rows
-from hfembed.recipe import Pull
+from hfembed.pull.chunk import make_cutter
+from hfembed.pull.describe import Measure, describe, sampling_step
+from hfembed.pull.documents import Document, Tally, read_corpus
+from hfembed.pull.groups import LARGE_SHARE, embedded_texts, largest_group, name_groups, read_rows, write_groups
+from hfembed.pull.near import Bands, Rows
+from hfembed.pull.tokens import BaseTokenizer
+from hfembed.recipe import ChunkBy
 from hfembed.stage import Job, Outcome
 
 MIN_DOCUMENTS = 10
 WRITE_ROWS = 4_096
-LOOK_AT_ROWS = 100
-
-TEXT_NAMES = ("text", "body", "content", "document", "passage", "abstract", "context", "contents", "article", "answer")
-TITLE_NAMES = ("title", "heading", "headline", "subject", "name")
-ID_NAMES = ("_id", "id", "doc_id", "docid", "document_id", "pid", "uuid")
-
-# Control characters carry no meaning and break terminals, YAML and CSV; tab and line feed stay.
-CONTROL = {code: None for code in range(32) if chr(code) not in "\t\n"} | {127: None}
-# Halves of a character, which JSON can write but no file can hold.
-SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
-REPLACED: dict[int, str | None] = {**CONTROL, **SURROGATES}
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns hold what."""
-
-    text: str
-    title: str | None
-    id: str | None
-
-
-@dataclass(frozen=True)
-class Document:
-    """One document as the run keeps it."""
-
-    id: str
-    title: str
-    text: str
-
-
-@dataclass
-class Tally:
-    """What was read and what was dropped, counted on the way."""
-
-    read: int = 0
-    kept: int = 0
-    invalid_utf8: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    columns: Columns | None = None
+WRITE_CHARS = 16_000_000
+SAMPLES = 5
+SAMPLE_CHARS = 200
+NAMED_FILES = 100
+DRAFT = pa.schema([field for field in DOCUMENTS if field.name != "group"])
 
 
 def pull(job: Job) -> Outcome:
-    """Read the corpus, keep its usable documents once each, and write them down."""
-    tally = Tally()
-    source = job.sources.corpus
-    with pq.ParquetWriter(job.out / "documents.parquet", DOCUMENTS) as writer:
-        documents = read_corpus(source, job.recipe.pull, tally, job.report)
-        while batch := list(itertools.islice(documents, WRITE_ROWS)):
-            rows = [{"id": d.id, "title": d.title, "text": d.text, "group": d.id} for d in batch]
-            writer.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS))
-    _refuse_too_little(source, tally)
-    _describe(job.report, tally)
-    return Outcome(
-        counts={"read": tally.read, "documents": tally.kept, "invalid_utf8": tally.invalid_utf8},
-        dropped=dict(tally.dropped),
-        facts={"columns": vars(tally.columns) if tally.columns else {}},
+    """Read the corpus, keep its usable documents once each, group what is alike, and write them down."""
+    tally, source, settings = Tally(), job.sources.corpus, job.recipe.pull
+    tokenizer = BaseTokenizer(job.sources.tokenizer) if job.sources.tokenizer.file else None
+    draft = Draft(job.out / "draft.parquet", settings.near_duplicates)
+    draft.write(
+        read_corpus(source, settings, tally, job.report, make_cutter(settings.chunk, tokenizer, job.recipe.base))
     )
-
-
-def read_corpus(
-    source: CorpusSource, settings: Pull, tally: Tally | None = None, report: Reporter | None = None
-) -> Iterator[Document]:
-    """Yield the usable documents of a corpus, each text once; count what was dropped in `tally`."""
-    tally = tally or Tally()
-    rows = itertools.islice(read_rows(source, settings), settings.limit)
-    first = list(itertools.islice(rows, LOOK_AT_ROWS))
-    if not first:
-        raise CorpusError(f"The corpus '{source.name}' is empty.", "Name a corpus with documents in it.")
-    tally.columns = choose_columns(first, settings)
-    ids: dict[int, str] = {}
-    seen: set[bytes] = set()
-    stream: Iterable[Row] = itertools.chain(first, rows)
-    for row in report.each(stream, "reading documents", unit="documents") if report else stream:
-        tally.read += 1
-        tally.invalid_utf8 += row.invalid_utf8
-        document = _document(row, tally.columns, tally.read)
-        _refuse_duplicate_id(document.id, row.place, ids)
-        reason = _why_not(document, row, settings, seen)
-        if reason:
-            tally.dropped[reason] += 1
-            continue
-        tally.kept += 1
-        yield document
-
-
-def choose_columns(rows: list[Row], settings: Pull) -> Columns:
-    """Take the columns the recipe names, and guess the others from their names and contents."""
-    names = list(dict.fromkeys(name for row in rows for name in row.values))
-    for key in ("text_column", "title_column", "id_column"):
-        wanted = getattr(settings, key)
-        if wanted is not None and wanted not in names:
-            raise CorpusError(
-                f"There is no column '{wanted}' (pull.{key}); the corpus has {choices(names)}. "
-                f"{nearest(wanted, names)}".strip(),
-                f"--set pull.{key}={names[0] if names else 'NAME'}",
-            )
-    text = settings.text_column or _by_name(names, TEXT_NAMES) or _longest(rows, names)
-    if text is None:
-        raise CorpusError(
-            f"No column with text was found; the corpus has {choices(names)}.", "--set pull.text_column=NAME"
+    _refuse_too_little(source, tally, len(draft.documents))
+    names = draft.group(job.report)
+    if tally.kept < MIN_DOCUMENTS:  # a single book: its chunks are all that can be split
+        write_groups(draft.file, job.out / "documents.parquet", lambda rows: rows["id"].to_pylist())
+        job.report.warn(f"The corpus is {tally.kept} long document(s): chunks of one stand in different splits.")
+    else:
+        write_groups(
+            draft.file,
+            job.out / "documents.parquet",
+            lambda rows: [names.get(identity, identity) for identity in rows["document"].to_pylist()],
         )
-    title = settings.title_column or _by_name(names, TITLE_NAMES)
-    return Columns(text, title if title != text else None, settings.id_column or _by_name(names, ID_NAMES))
+    facts = draft.measure(tokenizer, job.report)
+    draft.file.unlink()
+    facts |= {
+        "columns": vars(tally.columns) if tally.columns else {},
+        "near_duplicate_groups": len(set(names.values())),
+        "near_duplicates": len(names),
+        "skipped_files": tally.skipped[:NAMED_FILES],
+    }
+    _say_what_was_read(job.report, tally, names)
+    describe(job.report, facts, job.sources.tokenizer.name, job.sources.tokenizer.languages)
+    counts = {"read": tally.read, "documents": tally.kept, "invalid_utf8": tally.invalid_utf8}
+    if settings.chunk.by is not ChunkBy.NONE:
+        counts["chunks"] = len(draft.documents)
+    return Outcome(counts=counts, dropped=dict(tally.dropped), facts=facts)
 
 
-def _by_name(names: list[str], wanted: tuple[str, ...]) -> str | None:
-    lowered = {name.lower(): name for name in reversed(names)}
-    return next((lowered[name] for name in wanted if name in lowered), None)
+class Draft:
+    """The documents as they come, before it is known which of them belong together."""
+
+    def __init__(self, file: Path, threshold: float | None) -> None:
+        """Write to `file`; look for near duplicates that share `threshold`, or for none."""
+        self.file = file
+        self.documents: Rows = np.zeros(0, np.int64)
+        self._threshold = threshold
+        self._bands = Bands(threshold) if threshold is not None else None
+        self._chars = 0
+
+    def write(self, documents: Iterable[Document]) -> None:
+        """Write documents in row groups of bounded size."""
+        numbers: list[Rows] = []
+        number, last = -1, None
+        with pq.ParquetWriter(self.file, DRAFT) as writer:
+            for batch in _batches(documents):
+                rows = np.zeros(len(batch), np.int64)
+                for at, document in enumerate(batch):
+                    number += document.document != last
+                    rows[at], last = number, document.document
+                numbers.append(rows)
+                columns = {name: [getattr(document, name) for document in batch] for name in DRAFT.names}
+                writer.write_table(pa.table(columns, schema=DRAFT))
+                texts = [join_title(document.title, document.text) for document in batch]
+                self._chars += sum(map(len, texts))
+                if self._bands is not None:
+                    self._bands.add(texts)
+        self.documents = np.concatenate(numbers) if numbers else self.documents
+
+    def group(self, report: Reporter) -> dict[str, str]:
+        """Return the groups of near duplicates, by document."""
+        if self._bands is None or self._threshold is None:
+            return {}
+        task = report.task("looking for near duplicates")
+        names = name_groups(self.file, self._bands, self._threshold, self.documents)
+        task.finish()
+        return names
+
+    def measure(self, tokenizer: BaseTokenizer | None, report: Reporter) -> dict[str, Any]:
+        """Return lengths, languages and a few documents to look at."""
+        rows = len(self.documents)
+        measure, samples = Measure(tokenizer), []
+        task = report.task("measuring documents")
+
+        def take(chosen: pa.Table) -> None:
+            measure.add(embedded_texts(chosen))
+            task.advance(len(chosen))
+
+        read_rows(self.file, ("title", "text"), np.arange(0, rows, sampling_step(rows, self._chars)), take)
+        task.finish()
+        shown = np.linspace(0, rows - 1, min(SAMPLES, rows)).astype(np.int64)
+        read_rows(self.file, ("id", "title", "text"), shown, lambda chosen: samples.extend(chosen.to_pylist()))
+        return {**measure.facts(), "samples": [{key: _short(value) for key, value in row.items()} for row in samples]}
 
 
-def _longest(rows: list[Row], names: list[str]) -> str | None:
-    lengths = {name: sum(len(str(row.values.get(name) or "")) for row in rows) for name in names}
-    words = [name for name in names if any(" " in str(row.values.get(name) or "") for row in rows)]
-    return max(words, key=lambda name: lengths[name], default=None)
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    chars = 0
+    for document in documents:
+        batch.append(document)
+        chars += len(document.text)
+        if len(batch) >= WRITE_ROWS or chars >= WRITE_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
 
 
-def _document(row: Row, columns: Columns, number: int) -> Document:
-    identity = row.values.get(columns.id) if columns.id else None
-    return Document(
-        id=" ".join(_clean(identity).split()) or f"row-{number}",
-        title=_clean(row.values.get(columns.title)) if columns.title else "",
-        text=_clean(row.values.get(columns.text)),
-    )
+def _short(text: str) -> str:
+    text = " ".join(text[: 2 * SAMPLE_CHARS].split())
+    return text if len(text) <= SAMPLE_CHARS else text[: SAMPLE_CHARS - 1] + "\u2026"
 
 
-def _clean(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        value = " ".join(str(part) for part in value)
-    return str(value).replace("\r\n", "\n").translate(REPLACED).strip()
-
-
-def _why_not(document: Document, row: Row, settings: Pull, seen: set[bytes]) -> str | None:
-    if not document.text:
-        return "no_text"
-    if len(document.text) < settings.min_chars:
-        return "too_short"
-    if len(document.text) > settings.max_chars:
-        raise CorpusError(
-            f"{row.place} has {len(document.text):,} characters; the most a document may have is "
-            f"{settings.max_chars:,}.",
-            "Split it into documents, or raise --set pull.max_chars=N.",
-        )
-    words = " ".join(f"{document.title}\n{document.text}".casefold().split())
-    digest = hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    if digest in seen:
-        return "duplicate"
-    seen.add(digest)
-    return None
-
-
-def _refuse_duplicate_id(identity: str, place: str, ids: dict[int, str]) -> None:
-    key = int.from_bytes(hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-    if key in ids:
-        raise CorpusError(
-            f"The id '{identity}' stands twice: at {ids[key]} and at {place}.",
-            "Give every document an id of its own, or name another column: --set pull.id_column=NAME",
-        )
-    ids[key] = place
-
-
-def _refuse_too_little(source: CorpusSource, tally: Tally) -> None:
-    if tally.kept >= MIN_DOCUMENTS:
+def _refuse_too_little(source: CorpusSource, tally: Tally, rows: int) -> None:
+    if rows >= MIN_DOCUMENTS:
         return
     why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in tally.dropped.items())
     raise CorpusError(
         f"The corpus '{source.name}' has {tally.kept} usable document{'s' * (tally.kept != 1)} of {tally.read} read"
         + (f" (dropped: {why})" if why else "")
         + f"; at least {MIN_DOCUMENTS} are needed to learn from some and test on others.",
-        "Add documents; if the text stands in another column: --set pull.text_column=NAME",
+        "Add documents; if the text stands in another column: --set pull.text_column=NAME; "
+        "if they are long: --set pull.chunk.by=tokens",
     )
 
 
-def _describe(report: Reporter, tally: Tally) -> None:
-    columns = tally.columns
-    if columns:
-        report.note(f"text from column '{columns.text}'" + (f", title from '{columns.title}'" if columns.title else ""))
+def _say_what_was_read(report: Reporter, tally: Tally, names: dict[str, str]) -> None:
+    columns = {name: column for name, column in asdict(tally.columns).items() if column} if tally.columns else {}
+    report.note(", ".join(f"{name} from column '{column}'" for name, column in columns.items()))
+    if names:
+        groups = len(set(names.values()))
+        report.note(f"{len(names):,} near duplicates in {groups:,} group{'s' * (groups != 1)}, each kept in one split")
+    if largest_group(names) > LARGE_SHARE * tally.kept:
+        report.warn(
+            f"{largest_group(names):,} of {tally.kept:,} documents are near duplicates of one another and make one "
+            "group, which no split can cut. If they only share a template: --set pull.near_duplicates=0.9 (or null)"
+        )
+    if tally.skipped:
+        reasons = Counter(skipped["reason"].replace("_", " ") for skipped in tally.skipped)
+        named = ", ".join(f"{skipped['file']} ({skipped['reason'].replace('_', ' ')})" for skipped in tally.skipped[:3])
+        more = f" and {len(tally.skipped) - 3:,} more" if len(tally.skipped) > 3 else ""
+        report.warn(f"{sum(reasons.values()):,} files give no document: {named}{more}.")
     if tally.invalid_utf8:
         report.warn(f"{tally.invalid_utf8} documents held invalid UTF-8; the broken bytes were replaced.")
     if tally.kept * 2 < tally.read:

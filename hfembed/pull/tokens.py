@@ -1,0 +1,64 @@
+"""How the base model cuts a text into tokens; needs neither torch nor the model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hfembed.hub import TokenizerSource
+
+# What the tokenizer gives for a text takes a hundred times the room of the text.
+BATCH_CHARS = 200_000
+
+
+class BaseTokenizer:
+    """Counts tokens as the base model does."""
+
+    def __init__(self, source: TokenizerSource) -> None:
+        """Remember where the tokenizer is; it is read when it is first asked."""
+        self.name = source.name
+        self.limit = source.max_tokens
+        self._source = source
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._source.file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def special(self) -> int:
+        """How many tokens are put around every text."""
+        return int(self._tokenizer.num_special_tokens_to_add(is_pair=False))
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, those around it included."""
+        counts: list[int] = []
+        for batch in _batches(texts):
+            counts += (len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(batch))
+        return counts
+
+    def starts(self, text: str) -> npt.NDArray[np.int64]:
+        """Return where in a text its tokens start."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return np.fromiter((start for start, _ in offsets), np.int64, len(offsets))
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    chars = 0
+    for text in texts:
+        batch.append(text)
+        chars += len(text)
+        if chars >= BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
