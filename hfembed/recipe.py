@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hfembed.errors import RecipeError, choices, nearest
 from hfembed.resources import presets_folder
@@ -22,18 +23,72 @@ Model = TypeVar("Model", bound=BaseModel)
 RepoId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
+class ChunkBy(StrEnum):
+    """What a long document is cut by."""
+
+    NONE = "none"
+    SENTENCES = "sentences"
+    TOKENS = "tokens"
+    HEADINGS = "headings"
+
+
 class QueryKind(StrEnum):
     """What kind of query is made from a document."""
 
     TITLE = "title"
+    LEAD = "lead"
     SENTENCE = "sentence"
+    PARAPHRASE = "paraphrase"
     KEYWORD = "keyword"
+    PHRASE = "phrase"
+    TERM = "term"
+    QUESTION = "question"
+    DEFINITION = "definition"
+    ASPECT = "aspect"
+    MULTI_HOP = "multi_hop"
+    CLAIM = "claim"
+    TRIPLE = "triple"
+    ENTITY_MAP = "entity_map"
 
 
 class GenerateMethod(StrEnum):
     """Who writes the queries."""
 
     EXTRACTIVE = "extractive"
+    LLM = "llm"
+    MODEL = "model"
+
+
+class LlmTask(StrEnum):
+    """What a language model is asked to write."""
+
+    QUESTION = "question"
+    MULTI_HOP = "multi_hop"
+    CLAIM = "claim"
+    KEYWORD = "keyword"
+    TITLE = "title"
+    DEFINITION = "definition"
+    TRIPLE = "triple"
+    ENTITY_MAP = "entity_map"
+
+
+class QueryType(StrEnum):
+    """What a question asks of a document: how its matter hangs together, or what it means where it stands."""
+
+    STRUCTURAL = "structural"
+    CONTEXTUAL = "contextual"
+
+
+class ReasoningType(StrEnum):
+    """What it takes to answer a question."""
+
+    FACTUAL = "factual"
+    RELATIONAL = "relational"
+    INFERENTIAL = "inferential"
+    TEMPORAL = "temporal"
+    PROCEDURAL = "procedural"
+    CAUSAL = "causal"
+    VISUAL = "visual"
 
 
 class CapType(StrEnum):
@@ -42,6 +97,30 @@ class CapType(StrEnum):
     PERCENT = "percent"
     ABSOLUTE = "absolute"
     NONE = "none"
+
+
+class CandidateSource(StrEnum):
+    """Where documents come from that may become negatives."""
+
+    DENSE = "dense"
+    BM25 = "bm25"
+
+
+class SamplerType(StrEnum):
+    """How negatives are picked from the candidates that are left."""
+
+    TOP = "top"
+    RANDOM = "random"
+    MIXED = "mixed"
+    BALANCED = "balanced"
+
+
+class ShortRows(StrEnum):
+    """What becomes of a row that has fewer negatives than asked for."""
+
+    DROP = "drop"
+    REPEAT = "repeat"
+    RANDOM = "random"
 
 
 class TrainMethod(StrEnum):
@@ -62,9 +141,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
+    def reads(self) -> tuple[str, ...]:
+        """Return what a stage reads from outside the run because of its settings."""
+        return ()
+
+
+class Chunk(Section):
+    """How long documents are cut into chunks, each of which becomes a document of the run."""
+
+    by: ChunkBy = Field(ChunkBy.NONE, description="none keeps documents whole")
+    size: int | None = Field(
+        None, ge=1, description="sentences, or tokens of the base model; when not set: 5 sentences, all that it reads"
+    )
+    overlap: int = Field(0, ge=0, description="sentences or tokens that a chunk repeats of the one before it")
+
 
 class Pull(Section):
-    """Where the text stands in the source, and which documents are kept."""
+    """Where the text stands in the source, which documents are kept, and how long ones are cut."""
 
     text_column: str | None = Field(None, description="column with the text; guessed when not set")
     title_column: str | None = Field(None, description="column with the title; guessed when not set")
@@ -75,6 +168,138 @@ class Pull(Section):
         1_000_000, ge=1_000, le=1_000_000_000, description="a longer document is refused as a broken file"
     )
     limit: int | None = Field(None, ge=1, description="read at most this many documents")
+    chunk: Chunk = Field(Chunk(), description="how long documents are cut")
+    near_duplicates: float | None = Field(
+        0.8, ge=0.5, le=1, description="documents that share this much are kept in one split; null: none are looked for"
+    )
+
+
+class Questions(Section):
+    """What kinds of questions a language model is asked for, in what proportion."""
+
+    types: dict[QueryType, Annotated[int, Field(ge=0, le=20)]] = Field(
+        {QueryType.STRUCTURAL: 2, QueryType.CONTEXTUAL: 2}, description="how often each type, against the others"
+    )
+    reasoning: dict[ReasoningType, Annotated[int, Field(ge=0, le=20)]] = Field(
+        {kind: 0 if kind is ReasoningType.VISUAL else 1 for kind in ReasoningType},
+        description="how often each kind of reasoning; visual is for texts that describe images",
+    )
+    min_complexity: int = Field(2, ge=1, le=5, description="easier questions are dropped, of 1 to 5")
+    max_hops: int = Field(3, ge=2, le=3, description="most steps that the answer to a multi_hop question takes")
+    bundle: int = Field(2, ge=2, le=3, description="documents that a multi_hop question is written from")
+    artifacts: bool = Field(False, description="list concepts, relations and entities first: better, one more request")
+
+
+class Sampling(Section):
+    """How a language model picks its words; null leaves a value to the server."""
+
+    temperature: float | None = Field(0.6, ge=0, le=2, description="0 always takes the likeliest word")
+    top_p: float | None = Field(0.95, gt=0, le=1, description="share of the likeliest words that are drawn from")
+    max_tokens: int = Field(2_048, ge=16, description="longest answer; twice as long is tried when one is cut off")
+
+
+class Patience(Section):
+    """How long a language model is waited for, and when it is given up."""
+
+    timeout: float = Field(120, gt=0, description="seconds to wait for an answer")
+    tries: int = Field(8, ge=1, le=50, description="requests without an answer before a record is dropped")
+    answers: int = Field(4, ge=1, le=10, description="answers of no use, each of them paid, before a record is dropped")
+    max_failures: float = Field(0.5, gt=0, le=1, description="share of dropped records that stops the stage")
+
+
+class Llm(Section):
+    """Which language model writes queries, what it is asked for, and what that may cost.
+
+    The key is read from the environment and stands nowhere else.
+    """
+
+    model: str | None = Field(None, min_length=1, description="the model's name at the endpoint, or on the Hub")
+    endpoint: str | None = Field(None, description="URL of an OpenAI-compatible server; the Hub's providers if not set")
+    provider: str | None = Field(None, min_length=1, description="a provider of the Hub; the first that has the model")
+    key_env: str | None = Field(
+        None, description="environment variable with the key; OPENAI_API_KEY for an endpoint, else HF_TOKEN"
+    )
+    concurrency: int = Field(8, ge=1, le=256, description="requests in flight")
+    batch_size: int = Field(8, ge=1, description="prompts at a time for a model on this machine")
+    price_in: float | None = Field(None, ge=0, description="price of a million tokens sent")
+    price_out: float | None = Field(None, ge=0, description="price of a million tokens received")
+    max_cost: float | None = Field(None, gt=0, description="stop before the run has cost more; needs both prices")
+    max_chars: int = Field(20_000, ge=200, description="longest part of a document that is sent")
+    prompts: str | None = Field(None, min_length=1, description="folder with prompts that replace those of the package")
+    tasks: dict[LlmTask, Annotated[int, Field(ge=0, le=20)]] = Field(
+        {LlmTask.QUESTION: 3, LlmTask.MULTI_HOP: 2, LlmTask.CLAIM: 1, LlmTask.KEYWORD: 2},
+        description="queries per document, multi_hop: per bundle",
+    )
+    questions: Questions = Field(Questions(), description="kinds of questions")
+    sampling: Sampling = Field(Sampling(), description="how words are picked")
+    patience: Patience = Field(Patience(), description="retries and limits")
+
+    @field_validator("key_env")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        # Not a ValueError: its sentence would show the value, and this one may be a key.
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
+            raise RecipeError(
+                "generate.llm.key_env must be the name of an environment variable, in capitals. "
+                "If it is the key itself: a key belongs in no recipe.",
+                "export OPENAI_API_KEY=... and --set generate.llm.key_env=OPENAI_API_KEY",
+            )
+        return value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value):
+            raise RecipeError(
+                "generate.llm.endpoint must be a URL such as http://localhost:8000/v1, without a user, a password "
+                "or a query: a key belongs in no recipe.",
+                "Keys are read from the environment, see generate.llm.key_env.",
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _cap_has_prices(self) -> Llm:
+        if self.max_cost is not None and (self.price_in is None or self.price_out is None):
+            raise RecipeError(
+                f"generate.llm.max_cost is {self.max_cost:g}, but what tokens cost is not known.",
+                "--set generate.llm.price_in=P --set generate.llm.price_out=P, each per million tokens",
+            )
+        return self
+
+
+class RoundTrip(Section):
+    """Whether a query finds its documents again by two retrievers, the base model and BM25."""
+
+    enabled: bool = Field(False, description="drop queries that do not; needs hfembed[train]")
+    dense_rank: int | None = Field(
+        None, ge=1, description="worst rank under the base; when not set: 1, or 3 among more than 10,000 documents"
+    )
+    bm25_rank: int = Field(20, ge=1, le=1_000, description="worst rank under BM25, unless the base ranks it first")
+    min_gap: float | None = Field(
+        None, ge=0, le=1, description="smallest lead, in cosine, over the best other document; null: any"
+    )
+    documents: int = Field(20_000, ge=100, description="documents ranked besides those with queries, drawn at random")
+
+
+class Filters(Section):
+    """Which queries are dropped. copying and references are for what a language model wrote."""
+
+    min_words: int = Field(1, ge=1, description="shorter queries are dropped")
+    max_words: int = Field(64, ge=1, description="longer queries are dropped, entity maps aside")
+    copying: float | None = Field(
+        0.5, ge=0, le=1, description="largest share of a query's runs of four words that stand in its document"
+    )
+    references: bool = Field(True, description="drop what speaks of 'the passage', 'the text above' and the like")
+    ambiguous: bool = Field(True, description="drop a query that was written for several documents")
+    duplicates: float | None = Field(
+        None, gt=0, le=1, description="cosine above which two queries of a document are one; needs hfembed[train]"
+    )
+    judge: float | None = Field(7.0, ge=1, le=10, description="lowest score of the language model's judge; null: none")
+    round_trip: RoundTrip = Field(RoundTrip(), description="whether a query finds its documents")
+
+    def encode(self) -> bool:
+        """Tell whether the base model is needed."""
+        return self.duplicates is not None or self.round_trip.enabled
 
 
 class Generate(Section):
@@ -82,28 +307,100 @@ class Generate(Section):
 
     method: GenerateMethod = Field(GenerateMethod.EXTRACTIVE, description="who writes the queries")
     kinds: dict[QueryKind, Annotated[int, Field(ge=0, le=20)]] = Field(
-        {QueryKind.TITLE: 1, QueryKind.SENTENCE: 2, QueryKind.KEYWORD: 3},
-        description="queries per document, by kind",
+        {
+            QueryKind.TITLE: 1,
+            QueryKind.LEAD: 1,
+            QueryKind.SENTENCE: 2,
+            QueryKind.PARAPHRASE: 2,
+            QueryKind.KEYWORD: 4,
+            QueryKind.PHRASE: 2,
+            QueryKind.TERM: 1,
+            QueryKind.QUESTION: 2,
+            QueryKind.DEFINITION: 1,
+            QueryKind.ASPECT: 2,
+        },
+        description="queries per document, by kind, where the document offers them",
+    )
+    weights: dict[QueryKind, Annotated[float, Field(ge=0, le=100)]] = Field(
+        {},
+        description="how much a kind counts in training; not named: as much as every other kind its document offers",
     )
     dev_share: Share = Field(0.15, description="share of the documents whose queries choose settings")
     test_share: Share = Field(0.2, description="share of the documents whose queries give the verdict")
+    llm: Llm = Field(Llm(), description="for the methods llm and model: which model, what it writes")
+    filters: Filters = Field(Filters(), description="which queries are dropped")
     max_documents: int = Field(20_000, ge=10, description="documents that get queries, drawn at random")
+    max_train_queries: int = Field(15_000, ge=10, description="train queries kept, drawn at random")
+    max_dev_queries: int = Field(2_000, ge=10, description="dev queries kept, drawn at random")
     max_test_queries: int = Field(2_000, ge=10, description="test queries kept, drawn at random")
+
+    def reads(self) -> tuple[str, ...]:
+        """Return what generate reads besides the documents: models, and prompts of the user's own."""
+        wanted = {
+            "base": self.filters.encode(),
+            "writer": self.method is GenerateMethod.MODEL,
+            "prompts": self.method is not GenerateMethod.EXTRACTIVE and self.llm.prompts is not None,
+        }
+        return tuple(name for name, needed in wanted.items() if needed)
+
+    @model_validator(mode="after")
+    def _writer_is_named(self) -> Generate:
+        if self.method is not GenerateMethod.EXTRACTIVE and self.llm.model is None:
+            raise RecipeError(
+                f"generate.method is {self.method}, but no language model is named.",
+                "--set generate.llm.model=NAME, and --set generate.llm.endpoint=URL for a server of your own.",
+            )
+        return self
 
 
 class Cap(Section):
     """The highest score a negative may have, so that it is not an unmarked positive."""
 
-    type: CapType = Field(CapType.PERCENT, description="percent of the positive's score, or a margin below")
+    type: CapType = Field(CapType.PERCENT, description="percent of the lowest positive's score, or a margin below")
     value: float = Field(0.95, gt=0, le=1, description="the percentage (0.95) or the margin (0.05)")
+
+
+class Window(Section):
+    """The candidates that are looked at, by rank; the nearest has rank 0."""
+
+    first: int = Field(0, ge=0, description="nearest candidates passed over")
+    last: int | None = Field(
+        None, ge=1, description="candidates from this rank on are left out; all count when not set"
+    )
+
+
+class Sampler(Section):
+    """How negatives are picked from the candidates."""
+
+    type: SamplerType = Field(
+        SamplerType.TOP,
+        description="top: the nearest; random: any of the window; mixed: some of BM25, the rest nearest; "
+        "balanced: near and far ones, no document too often",
+    )
+    window: Window = Field(Window(), description="ranks that negatives are picked from")
+    bm25: int = Field(1, ge=0, le=32, description="mixed: negatives per row that are the best of BM25")
+
+
+class CrossCheck(Section):
+    """A cross-encoder's look at the candidates: what it finds nearly as right as the positive is no negative."""
+
+    model: str | None = Field(None, min_length=1, description="a cross-encoder, folder or Hub id; none when not set")
+    max_share: float = Field(0.95, gt=0, le=1, description="highest share of the positive's score a negative may have")
+    candidates: int = Field(16, ge=1, le=1_000, description="nearest candidates under the cap checked per query")
 
 
 class Mine(Section):
     """How hard negatives are found."""
 
     negatives: int = Field(4, ge=1, le=32, description="negatives per training row")
-    candidates: int = Field(64, ge=2, le=1_000, description="nearest documents looked at per query")
+    sources: list[CandidateSource] = Field(
+        [CandidateSource.DENSE], min_length=1, description="where candidates come from; given negatives always count"
+    )
+    candidates: int = Field(64, ge=2, le=1_000, description="documents looked at per query and source")
     cap: Cap = Field(Cap(), description="the cap on a negative's score")
+    sampler: Sampler = Field(Sampler(), description="how negatives are picked from the candidates")
+    cross_encoder: CrossCheck = Field(CrossCheck(), description="a second opinion on candidates")
+    short_rows: ShortRows = Field(ShortRows.RANDOM, description="rows with too few candidates left")
     block_size: int = Field(8_192, ge=16, description="documents scored at a time; bounds the memory")
 
 
@@ -112,9 +409,9 @@ class Phase(Section):
 
     method: TrainMethod = Field(TrainMethod.ADAPTER, description="what is trained")
     temperature: float = Field(0.05, gt=0, le=1, description="softmax temperature")
-    steps: int = Field(60, ge=1, description="optimiser steps")
-    batch_size: int = Field(256, ge=2, description="pairs per step")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW learning rate")
+    steps: int = Field(120, ge=1, description="optimiser steps")
+    batch_size: int = Field(512, ge=2, description="pairs per step")
+    learning_rate: float = Field(5e-4, gt=0, description="AdamW learning rate")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
     pool: int = Field(16_384, ge=16, description="documents each query is compared with, drawn when more")
 
@@ -170,7 +467,9 @@ class Recipe(Section):
     """Everything about a run."""
 
     preset: str = Field(DEFAULT_PRESET, description="the preset this recipe started from")
-    corpus: str | None = Field(None, min_length=1, description="a path, or a Hub dataset: org/name[:config][@revision]")
+    corpus: str | None = Field(
+        None, min_length=1, description="a path, a Hub dataset: org/name[:config][@revision], or hf://datasets/..."
+    )
     base: str = Field(DEFAULT_BASE, min_length=1, description="a model folder, or a Hub model: org/name[@revision]")
     seed: int = Field(42, ge=0, description="seed of everything drawn at random")
     pull: Pull = Pull()

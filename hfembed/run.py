@@ -30,6 +30,8 @@ class Layout:
     lock: str = ".lock"
     partial: str = ".partial"
     embeddings: str = "embeddings"
+    candidates: str = "embeddings/candidates"
+    answers: str = "answers/answers.jsonl"
     documents: str = "corpus/documents.parquet"
     pairs: str = "triplets/pairs.parquet"
     train: str = "triplets/train.parquet"

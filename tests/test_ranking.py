@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfembed import ranking
-from hfembed.ranking import mean_ndcg, ndcg_scores, top_documents, top_scored
+from hfembed.ranking import Pairs, Ranker, exact_scores, mean_ndcg, ndcg_scores, pair_scores, top_documents, top_scored
 
 WIDTH = 3
 # Small whole numbers: every product is exact, and there are many ties.
@@ -78,12 +78,44 @@ def test_no_block_of_scores_is_larger_than_asked(monkeypatch: pytest.MonkeyPatch
 
         def __getitem__(self, at):
             part = super().__getitem__(at)
-            Counting.largest = max(Counting.largest, len(part))
+            if isinstance(at, slice):
+                Counting.largest = max(Counting.largest, len(part))
             return part
 
     documents = np.ones((1_000, 4), dtype=np.float32).view(Counting)
     top_documents(np.ones((3, 4), dtype=np.float32), documents, 5, block=16)
     assert Counting.largest == 16
+
+
+@given(seed=st.integers(0, 200), block=st.integers(1, 300), count=st.integers(1, 40))
+def test_scores_and_order_are_the_same_for_any_block_and_on_torch(seed: int, block: int, count: int):
+    draw = np.random.default_rng(seed)
+    queries, documents = (draw.normal(size=(n, 24)).astype(np.float32) for n in (9, 260))
+    excluded = Pairs(draw.integers(0, 9, size=30), draw.integers(0, 260, size=30))
+    rows, scores = Ranker(documents).top(queries, count, excluded)
+    for other in (Ranker(documents, block), Ranker(documents, block, device="cpu")):
+        found = other.top(queries, count, excluded)
+        assert np.array_equal(found[0], rows) and np.array_equal(found[1], scores)
+
+
+def test_excluded_documents_leave_their_place_empty_when_nothing_else_is_there():
+    documents = vectors([[1, 0, 0], [0, 1, 0], [-1, 0, 0]])
+    rows, scores = Ranker(documents).top(vectors([[1, 0, 0]]), 3, Pairs(np.array([0]), np.array([0])))
+    assert rows.tolist() == [[1, 2, -1]] and scores.tolist() == [[0.0, -1.0, -np.inf]]
+
+
+def test_documents_in_rising_order_are_found_all_the_same():
+    documents = np.linspace(-1, 1, 5_000, dtype=np.float32)[:, None]
+    assert top_documents(np.ones((3, 1), np.float32), documents, 4, 512).tolist() == [[4999, 4998, 4997, 4996]] * 3
+
+
+def test_a_pair_has_one_score_wherever_it_is_computed():
+    draw = np.random.default_rng(1)
+    queries, documents = (draw.normal(size=(n, 384)).astype(np.float32) for n in (40, 50))
+    every = exact_scores(queries, documents, np.broadcast_to(np.arange(50), (40, 50)))
+    pairs = Pairs(np.repeat(np.arange(40), 50), np.tile(np.arange(50), 40))
+    assert np.array_equal(pair_scores(queries, documents, pairs), every.ravel())
+    assert every == pytest.approx(queries @ documents.T, abs=1e-4)
 
 
 def test_nothing_to_rank_gives_nothing():

@@ -139,7 +139,7 @@ def dataset_card(facts: Facts, repo: str, model: str | None, rows: dict[str, int
             "documents": bars(facts.documents.texts()),
         },
         mine=facts.manifests["mine"],
-        negatives=[name for name in train.column_names if name.startswith("negative_") and not name.endswith("_id")],
+        negatives=[name for name in train.column_names if name.removeprefix("negative_").isdecimal()],
         licence=facts.corpus.license,
     )
 
