@@ -1,9 +1,11 @@
 """Measure what the embedded Hub and hfembed's publishing bear: faults, many writers, large files, kill -9.
 
-    python bench/hub.py [--pushes N] [--committers N] [--commits N] [--megabytes N] [--kills N]
+    python bench/hub.py [--pushes N] [--committers N] [--commits N] [--megabytes N] [--kills N] [--python PYTHON]
 
 Four tables; each starts the server as a process of its own on an empty folder. Ends with 1 where a repo is
-wrong, a commit is lost, a file comes back changed or a branch is found half-written.
+wrong, a commit is lost, a file comes back changed or a branch is found half-written. `--python` names another
+interpreter, with another version of the client: it drives, and the server stays in this one. What hfembed itself
+publishes is left out where hfembed's own libraries are not installed there.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import importlib.util
+import itertools
 import os
 import random
 import signal
@@ -30,8 +34,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from hfembed.cli import prepare_process
-
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
@@ -47,6 +49,8 @@ from pathlib import Path
 from hfembed.localhub import serve
 serve(Path(sys.argv[1]), port=int(sys.argv[2]), faults=sys.argv[3])
 """
+# The interpreter that serves, where another one drives.
+SERVER_PYTHON = "HFEMBED_BENCH_SERVER"
 START_SECONDS = 60
 MEGABYTE = 1024 * 1024
 # Far above what four parts in flight take, far below a file held whole.
@@ -77,7 +81,7 @@ class Server:
 
     def start(self, faults: str = "") -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-c", SERVER, str(self.root), str(self.port), faults]
+        command = [os.environ.get(SERVER_PYTHON, sys.executable), "-c", SERVER, str(self.root), str(self.port), faults]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stderr=log)
         deadline = time.monotonic() + START_SECONDS
@@ -158,7 +162,16 @@ def main() -> int:
     parser.add_argument("--commits", type=int, default=20, help="of each committer")
     parser.add_argument("--megabytes", type=int, default=300)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--python", type=Path, help="the interpreter whose huggingface_hub drives")
     arguments = parser.parse_args()
+    if arguments.python and SERVER_PYTHON not in os.environ:
+        return drive_from(arguments.python)
+    if importlib.util.find_spec("typer") is None:
+        print("no table of pushes: hfembed's own libraries are not installed here\n")
+        arguments.pushes = 0
+    from huggingface_hub import __version__
+
+    print(f"driven by huggingface_hub {__version__}\n")
     tables = (
         (arguments.pushes, lambda: pushes(arguments.pushes, arguments.at_once)),
         (arguments.committers, lambda: committers(arguments.committers, arguments.commits)),
@@ -172,6 +185,12 @@ def main() -> int:
             table.print()
             is_wrong |= bool(table.wrong)
     return int(is_wrong)
+
+
+def drive_from(python: Path) -> int:
+    """Run this command in another interpreter, with the server in this one, and return how it ended."""
+    environment = {**os.environ, SERVER_PYTHON: sys.executable, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run([str(python), *sys.argv], env=environment, check=False).returncode
 
 
 def pushes(count: int, at_once: int) -> Table:
@@ -428,13 +447,10 @@ def kills(count: int) -> Table:
     with served() as server:
         client().create_repo(repo)
         for _ in range(count):
-            writer = Writer(repo, answered)
-            thread = threading.Thread(target=writer.write)
-            thread.start()
-            time.sleep(dice.uniform(0.3, 1.2))
-            server.kill()
-            writer.is_stopped = True
-            thread.join()
+            with Writer(repo, answered) as writer:
+                time.sleep(dice.uniform(0.3, 1.2))
+                server.kill()
+            answered[0] = writer.answered
             started = time.perf_counter()
             server.start()
             slowest = max(slowest, time.perf_counter() - started)
@@ -457,28 +473,53 @@ def kills(count: int) -> Table:
     return table
 
 
-@dataclass
 class Writer:
-    """Commits one number after another until the server is gone."""
+    """Commits one number after another in a process of its own, which is killed with the server.
 
-    repo: str
-    answered: list[int]
-    is_stopped: bool = False
+    A client that lives on would try its last commit again for minutes, and so hide what the server kept.
+    """
 
-    def write(self) -> None:
-        """Commit until a commit fails."""
-        from huggingface_hub import CommitOperationAdd
+    def __init__(self, repo: str, answered: list[int]) -> None:
+        self.answered = answered[0]
+        command = [sys.executable, __file__, "--write", repo, str(self.answered + 1)]
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it is read only where the writer fails
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._complaints, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
 
-        api = client()
-        while not self.is_stopped:
-            number = self.answered[0] + 1
-            files = {"a.txt": b"", "folder/b.txt": b"", "c.safetensors": os.urandom(64)}
-            operations = [CommitOperationAdd(name, f"{number}\n".encode() + rest) for name, rest in files.items()]
-            try:
-                api.create_commit(self.repo, operations, commit_message=str(number))
-            except Exception:  # whatever a client raises when its server is killed; the proof is what is found after
-                return
-            self.answered[0] = number
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.answered = int(line)
+
+    def __enter__(self) -> Writer:
+        """Wait until it has made its first commit."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._complaints.seek(0)
+            raise SystemExit(f"The writer made no commit.\n{self._complaints.read()[-2000:]}")
+        self.answered = int(line)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self._complaints.close()
+
+
+def write(repo: str, first: int) -> None:
+    """Commit one number after another and print each that was answered."""
+    from huggingface_hub import CommitOperationAdd
+
+    api = client()
+    for number in itertools.count(first):
+        files = {"a.txt": b"", "folder/b.txt": b"", "c.safetensors": os.urandom(64)}
+        operations = [CommitOperationAdd(name, f"{number}\n".encode() + rest) for name, rest in files.items()]
+        api.create_commit(repo, operations, commit_message=str(number))
+        print(number, flush=True)
 
 
 def read_numbers(repo: str) -> set[int]:
@@ -528,6 +569,12 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--write"]:
+        write(sys.argv[2], int(sys.argv[3]))
+        sys.exit()
     prepare()
-    prepare_process()
+    if importlib.util.find_spec("typer"):
+        from hfembed.cli import prepare_process
+
+        prepare_process()
     sys.exit(main())

@@ -33,6 +33,9 @@ def serve(
     root: RootOption = DEFAULT_ROOT,
     host: Annotated[str, typer.Option(help="The address to listen on; loopback unless told otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 8700,
+    spaces: Annotated[
+        bool, typer.Option(help="Run gradio Spaces as processes of this machine, in this Python environment.")
+    ] = False,
     fault: Annotated[str, typer.Option(help="Fail on purpose, for tests: 'rate=0.2,status=503'.")] = "",
 ) -> None:
     """Serve a folder as a Hub until Ctrl-C."""
@@ -42,7 +45,7 @@ def serve(
 
         folder = root.expanduser()
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends it as Ctrl-C does
-        with LocalHub(folder, port, host, faults=fault) as hub:
+        with LocalHub(folder, port, host, faults=fault, run_spaces=spaces) as hub:
             terminal.words.print(f"[bold]Hub[/] at [link={hub.url}]{hub.url}[/]  [dim]kept in {folder}[/]")
             terminal.words.print(f"Use it:   export HF_ENDPOINT={hub.url}")
             terminal.words.print(f"A user:   hfembed hub user NAME --root {folder}")

@@ -11,7 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from hfembed.localhub.accounts import RESERVED_NAMES, Visitor, visitor_for
 from hfembed.localhub.errors import RefusalError, forbidden, repo_not_found
-from hfembed.localhub.records import RepoKind, RepoRecord, find_repo, may_read, may_read_files
+from hfembed.localhub.records import READING, WRITING, RepoKind, RepoRecord, find_repo, may_read, may_read_files
 from hfembed.localhub.site import Site
 from hfembed.localhub.wire import read_json
 
@@ -42,6 +42,12 @@ class _SpaceConvertor(_KindConvertor):
     regex = "spaces"
 
 
+class _SpacePrefixConvertor(_KindConvertor):
+    """Matches what stands before namespace/name in the web address of a Space."""
+
+    regex = "spaces/"
+
+
 class _SettingConvertor(_KindConvertor):
     """Matches the two groups of settings of a Space."""
 
@@ -50,6 +56,7 @@ class _SettingConvertor(_KindConvertor):
 
 register_url_convertor("kinds", _KindConvertor())
 register_url_convertor("space_kinds", _SpaceConvertor())
+register_url_convertor("space_prefix", _SpacePrefixConvertor())
 register_url_convertor("space_settings", _SettingConvertor())
 register_url_convertor("prefix", _PrefixConvertor())
 # The address of a repository below /api, and on the web.
@@ -116,6 +123,9 @@ def get_repo_seen(request: Request, visitor: Annotated[Visitor, Depends(get_visi
     name = parameters["name"].removesuffix(".git")
     record = find_repo(get_site(request).database, kind, parameters["namespace"], name)
     if record is None or not may_read(record, visitor):
+        if record is not None and visitor.belongs_to(record.namespace):
+            # The user knows of it; only the application that acts for them was not allowed to.
+            visitor.check_scopes(*READING)
         raise repo_not_found(visitor.name is not None)
     return record
 
@@ -146,6 +156,22 @@ def check_write(record: RepoRecord, visitor: Visitor) -> None:
     """Refuse those who may not change a repository."""
     if not visitor.may_write(record.namespace, record.name):
         raise forbidden(f"You don't have the rights to change {record.full_name} with this token.")
+    if record.key not in visitor.made:
+        visitor.check_scopes(*WRITING)
+
+
+def check_manage(record: RepoRecord, visitor: Visitor) -> None:
+    """Refuse those who may not delete, move or open a repository to others."""
+    check_write(record, visitor)
+    if record.key not in visitor.made:
+        visitor.check_scopes("manage-repos")
+
+
+def check_discuss(record: RepoRecord, visitor: Visitor) -> None:
+    """Refuse an application that may neither discuss for its user nor change this repository."""
+    owned = WRITING if visitor.may_write(record.namespace, record.name) else ()
+    if record.key not in visitor.made:
+        visitor.check_scopes("write-discussions", *owned)
 
 
 def get_repo_writable(
@@ -154,6 +180,24 @@ def get_repo_writable(
 ) -> RepoRecord:
     """Return the repository that an address names, refusing those who may not change it."""
     check_write(record, visitor)
+    return record
+
+
+def get_repo_managed(
+    record: Annotated[RepoRecord, Depends(get_repo_writable)],
+    visitor: Annotated[Visitor, Depends(get_user)],
+) -> RepoRecord:
+    """Return the repository that an address names, refusing those who may not set it up."""
+    check_manage(record, visitor)
+    return record
+
+
+def get_repo_discussed(
+    record: Annotated[RepoRecord, Depends(get_repo_readable)],
+    visitor: Annotated[Visitor, Depends(get_writer)],
+) -> RepoRecord:
+    """Return the repository that an address names, refusing those who may not speak in it."""
+    check_discuss(record, visitor)
     return record
 
 
@@ -168,5 +212,7 @@ User = Annotated[Visitor, Depends(get_user)]
 Writer = Annotated[Visitor, Depends(get_writer)]
 SeenRepo = Annotated[RepoRecord, Depends(get_repo_seen)]
 ReadableRepo = Annotated[RepoRecord, Depends(get_repo_readable)]
+ManagedRepo = Annotated[RepoRecord, Depends(get_repo_managed)]
+DiscussedRepo = Annotated[RepoRecord, Depends(get_repo_discussed)]
 WritableRepo = Annotated[RepoRecord, Depends(get_repo_writable)]
 JsonBody = Annotated[dict[str, Any], Depends(get_json)]

@@ -6,14 +6,16 @@ import hashlib
 import json
 import re
 import secrets
+import sqlite3
 import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from hfembed.localhub.database import Database, now
-from hfembed.localhub.errors import LocalHubError
+from hfembed.localhub.errors import LocalHubError, forbidden
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[-_.](?=[A-Za-z0-9])){0,41}")
 # First path segments that the server itself answers under.
@@ -62,6 +64,11 @@ class Visitor:
     token_created_at: str = ""
     # What a fine-grained token may write: namespaces or namespace/name.
     targets: tuple[str, ...] = field(default=())
+    # What an application may do for the user; None where the token is the user's own.
+    scopes: frozenset[str] | None = None
+    # The application, and the keys of the repositories that it made for its users.
+    client: str = ""
+    made: frozenset[str] = frozenset()
 
     def belongs_to(self, namespace: str) -> bool:
         """Tell whether the namespace is the visitor's own or one of their organisations."""
@@ -76,6 +83,15 @@ class Visitor:
             return True
         allowed = {target.lower() for target in self.targets}
         return bool(allowed & {namespace.lower(), f"{namespace}/{name}".lower()})
+
+    def allows(self, *scopes: str) -> bool:
+        """Tell whether the token covers one of these scopes, as every token does that is the user's own."""
+        return self.scopes is None or not self.scopes.isdisjoint(scopes)
+
+    def check_scopes(self, *scopes: str) -> None:
+        """Refuse an application whose user did not allow it any of these scopes."""
+        if not self.allows(*scopes):
+            raise forbidden(f"This token lacks the scope for this: it needs one of {', '.join(scopes)}.")
 
 
 def _digest(token: str) -> str:
@@ -137,26 +153,37 @@ def save_token(
     label: str = "hfembed",
     targets: Iterable[str] = (),
     lifetime: float | None = None,
+    scopes: Iterable[str] | None = None,
+    client: str = "",
 ) -> None:
-    """Store the digest of a token for a user; `targets` limit a fine-grained one, `lifetime` is in seconds."""
+    """Store the digest of a token for a user.
+
+    `targets` limit a fine-grained one, `lifetime` is in seconds, `scopes` limit what the application `client` may do.
+    """
     expires_at = None if lifetime is None else time.time() + lifetime
-    database.run(
-        "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)",
-        _digest(token),
-        user,
-        label,
-        role.value,
-        json.dumps(list(targets)),
-        now(),
-        expires_at,
-    )
+    with database.transaction():
+        database.run(
+            "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)",
+            _digest(token),
+            user,
+            label,
+            role.value,
+            json.dumps(list(targets)),
+            now(),
+            expires_at,
+        )
+        database.run("DELETE FROM token_scopes WHERE digest = ?", _digest(token))
+        if scopes is not None:
+            values = (_digest(token), client, json.dumps(sorted(scopes)))
+            database.run("INSERT INTO token_scopes VALUES (?, ?, ?)", *values)
 
 
 def visitor_for(database: Database, token: str) -> Visitor | None:
     """Return who a token stands for, or None where it is unknown or has expired."""
     row = database.row(
-        "SELECT tokens.*, accounts.name AS account, is_admin FROM tokens "
-        "JOIN accounts ON accounts.name = tokens.user WHERE digest = ?",
+        "SELECT tokens.*, accounts.name AS account, is_admin, client, scopes FROM tokens "
+        "JOIN accounts ON accounts.name = tokens.user "
+        "LEFT JOIN token_scopes ON token_scopes.digest = tokens.digest WHERE tokens.digest = ?",
         _digest(token),
     )
     if row is None or (row["expires_at"] is not None and row["expires_at"] < time.time()):
@@ -169,7 +196,19 @@ def visitor_for(database: Database, token: str) -> Visitor | None:
         label=row["label"],
         token_created_at=row["created_at"],
         targets=tuple(json.loads(row["targets"])),
+        **_application_rights(database, row),
     )
+
+
+def _application_rights(database: Database, row: sqlite3.Row) -> dict[str, Any]:
+    """Return what a visitor may not do because an application acts for them; nothing for the user's own token."""
+    if row["scopes"] is None:
+        return {}
+    scopes = frozenset(json.loads(row["scopes"]))
+    made = database.rows("SELECT repo FROM application_repos WHERE client = ?", row["client"])
+    # Without the scope an application has lost what it once made.
+    keys = frozenset(item["repo"] for item in made) if "contribute-repos" in scopes else frozenset()
+    return {"scopes": scopes, "client": row["client"], "made": keys}
 
 
 def organisations_of(database: Database, user: str) -> tuple[str, ...]:

@@ -90,6 +90,9 @@ class FaultLayer:
         # ASGI has no word for hanging up; the bound `send` of uvicorn knows the connection.
         cycle: Any = getattr(send, "__self__", None)
         cycle.transport.abort()
+        # Returned before the server has noticed, it would complain of an answer that never came.
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 async def _refuse(faults: Faults, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,6 +13,7 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
+from hfembed.localhub.durable import flush_objects, flush_path, open_repository
 from hfembed.localhub.errors import RefusalError, bad_request, revision_not_found
 from hfembed.localhub.gitread import find_entry, get_commit, list_entries
 
@@ -58,13 +59,16 @@ def check_path(path: str) -> str:
 
 def create_repository(folder: Path, files: Mapping[str, bytes], authorship: Authorship) -> None:
     """Make a bare repository whose main branch holds one commit with these files."""
-    repo = Repo.init_bare(folder, mkdir=True, default_branch=b"main")
+    Repo.init_bare(folder, mkdir=True, default_branch=b"main").close()
+    repo = open_repository(folder)
     try:
         changes = Changes(files={path: add_blob(repo, content) for path, content in files.items()})
         empty = Tree()
         repo.object_store.add_object(empty)
         tree = _changed_tree(repo, empty.id, changes)
-        repo.refs[Ref(b"refs/heads/main")] = ObjectID(_write_commit(repo, tree, [], authorship))
+        move_ref(repo, b"refs/heads/main", None, _write_commit(repo, tree, [], authorship))
+        flush_path(folder)
+        flush_path(folder.parent)
     finally:
         repo.close()
 
@@ -101,12 +105,15 @@ def commit_changes(repo: Repo, ref: bytes, changes: Changes, authorship: Authors
 
 def move_ref(repo: Repo, ref: bytes, old: bytes | None, new: bytes) -> None:
     """Point a reference at a commit, only where it still points at `old` (None: does not exist)."""
+    flush_objects(repo)
     if old is None:
         done = repo.refs.add_if_new(Ref(ref), ObjectID(new))
     else:
         done = repo.refs.set_if_equals(Ref(ref), ObjectID(old), ObjectID(new))
     if not done:
         raise RefusalError(412, "The branch moved at the same moment. Please try again.", "PreconditionFailed")
+    # The file was flushed before it got its name; now the name is as well.
+    flush_path((Path(repo.path) / ref.decode()).parent)
 
 
 def _check_changes(repo: Repo, head: str, changes: Changes) -> None:

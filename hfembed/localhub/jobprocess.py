@@ -1,6 +1,7 @@
-"""The process that looks after one job: runs its command, keeps its log, enforces its timeout, notes its end.
+"""The process that looks after one command: keeps its log, enforces its timeout, tries it again, notes its end.
 
 It runs apart from the server and on the standard library alone, so a job outlives a server that is killed.
+A Space's app must not: its order says that it ends with the server, which is known by the end of stdin.
 """
 
 from __future__ import annotations
@@ -53,9 +54,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float, cancelled: threading.Event) -> bool:
+def _wait(process: subprocess.Popen[bytes], end: float, cancelled: threading.Event) -> bool:
     """Wait for the command to end or a cancel to come; return False when the time is up."""
-    end = time.monotonic() + seconds
     while not cancelled.is_set() and time.monotonic() < end:
         try:
             process.wait(min(_LOOK_SECONDS, max(0.0, end - time.monotonic())))
@@ -63,6 +63,13 @@ def _wait(process: subprocess.Popen[bytes], seconds: float, cancelled: threading
         except subprocess.TimeoutExpired:
             continue
     return cancelled.is_set()
+
+
+def _watch_server(gone: threading.Event) -> None:
+    """Wait until the server, which holds the other end of stdin, is no more."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    gone.set()
 
 
 def run_job(folder: Path) -> None:
@@ -74,6 +81,18 @@ def run_job(folder: Path) -> None:
     cancelled = threading.Event()
     # Set before the command starts: a cancel that comes earlier ends this process, and nothing has begun.
     signal.signal(signal.SIGTERM, lambda number, frame: cancelled.set())
+    if order["ends_with_server"]:
+        threading.Thread(target=_watch_server, args=(cancelled,), daemon=True).start()
+    end = time.monotonic() + (order["timeout"] or float("inf"))
+    for _attempt in range(order["attempts"]):
+        result = _run_once(folder, order, end, cancelled)
+        if result["stage"] != "ERROR" or time.monotonic() >= end:
+            break
+    _write_whole(folder / "result.json", result)
+
+
+def _run_once(folder: Path, order: dict[str, Any], end: float, cancelled: threading.Event) -> dict[str, Any]:
+    """Run the command of an order once and return how it ended."""
     try:
         process = subprocess.Popen(
             order["command"],
@@ -86,17 +105,15 @@ def run_job(folder: Path) -> None:
         )
     except OSError as error:
         message = f"The command could not be started: {error}"
-        result = {"stage": "ERROR", "message": message, "exit_code": None, "finished_at": _now()}
-        _write_whole(folder / "result.json", result)
-        return
+        return {"stage": "ERROR", "message": message, "exit_code": None, "finished_at": _now()}
     assert process.stdout is not None
     reader = threading.Thread(target=_keep_log, args=(process.stdout, folder / "log.jsonl"), daemon=True)
     reader.start()
-    timed_out = not _wait(process, order["timeout"], cancelled)
+    timed_out = not _wait(process, end, cancelled)
     # Also what the command left running in the background ends with it.
     _stop(process)
     reader.join(_GRACE_SECONDS)
-    _write_whole(folder / "result.json", _result(process.returncode, timed_out, cancelled.is_set()))
+    return _result(process.returncode, timed_out, cancelled.is_set())
 
 
 def _result(exit_code: int | None, timed_out: bool, cancelled: bool) -> dict[str, Any]:

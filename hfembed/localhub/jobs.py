@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import logging
 import shutil
-import signal
 import sqlite3
 import subprocess
-import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -16,102 +15,110 @@ from typing import Any
 from hfembed.localhub.accounts import Visitor
 from hfembed.localhub.database import now
 from hfembed.localhub.errors import RefusalError, bad_request, forbidden
-from hfembed.localhub.hardware import HARDWARE, JOB_HARDWARE
+from hfembed.localhub.jobspec import attempts_of, bring_volumes, find_volumes, timeout_of, with_places
+from hfembed.localhub.processes import base_environment, end_process, is_alive, read_result, start_process
+from hfembed.localhub.sealing import seal_all, unseal_all
 from hfembed.localhub.site import Site
 
-_DEFAULT_TIMEOUT = 30 * 60
 TERMINAL = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
-_UNSUPPORTED = ("volumes", "expose", "ssh", "network")
-# What a job sees of the server's own environment.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+_log = logging.getLogger(__name__)
+# Held while a job passes from waiting to running, so that a cancel comes before or after, not between.
+_starting = threading.Lock()
 
 
 def folder_of(site: Site, job: str) -> Path:
-    """Return the folder of a job: its work, its log, its result."""
+    """Return the folder of a job: its work, its volumes, its log, its result."""
     return site.root / "jobs" / job
-
-
-def check_spec(spec: dict[str, Any]) -> None:
-    """Refuse a job that could not run here as asked."""
-    command = [*(spec.get("command") or []), *(spec.get("arguments") or [])]
-    if not command or not all(isinstance(part, str) for part in command):
-        raise bad_request('"command" must be a list of at least one string')
-    if spec.get("flavor", "cpu-basic") not in JOB_HARDWARE:
-        raise bad_request(f'"flavor" must be one of [{", ".join(JOB_HARDWARE)}]; got {spec.get("flavor")!r}')
-    if not spec.get("dockerImage") and not spec.get("spaceId"):
-        raise bad_request('"dockerImage" or "spaceId" is required')
-    for name in _UNSUPPORTED:
-        if spec.get(name):
-            raise bad_request(f'"{name}" is not supported by the local Hub: its jobs run as plain processes.')
 
 
 def check_jobs(site: Site, owner: str, user: Visitor) -> None:
     """Refuse those who may not run jobs for a namespace."""
     if not site.jobs_allowed:
         raise forbidden("Jobs are turned off on this server, because it listens beyond this machine.")
+    user.check_scopes("jobs")
     if not user.may_write(owner, ""):
         raise forbidden(f"You don't have the rights to run jobs for {owner} with this token.")
 
 
-def start_job(site: Site, owner: str, spec: dict[str, Any], endpoint: str, scheduled: str | None = None) -> str:
-    """Start a job and return its id; `endpoint` is where the job finds this Hub."""
+def start_job(
+    site: Site,
+    owner: str,
+    spec: dict[str, Any],
+    endpoint: str,
+    initiator: dict[str, str],
+    scheduled: str | None = None,
+) -> str:
+    """Accept a job and return its id; it starts at once, but what it needs is brought first.
+
+    `endpoint` is where the job finds this Hub, `initiator` what caused it.
+    """
     job = uuid.uuid4().hex[:24]
     secrets = {str(key): str(value) for key, value in (spec.get("secrets") or {}).items()}
-    public = {key: value for key, value in spec.items() if key != "secrets"}
-    site.database.run(
-        "INSERT INTO jobs (id, owner, stage, spec, secrets, created_at, scheduled) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        job,
-        owner,
-        "SCHEDULING",
-        json.dumps(public),
-        json.dumps(sorted(secrets)),
-        now(),
-        scheduled,
-    )
-    folder = folder_of(site, job)
-    (folder / "work").mkdir(parents=True, mode=0o700)
-    order = {
-        "command": [*spec["command"], *(spec.get("arguments") or [])],
-        "environment": _environment(job, folder, spec, secrets, endpoint),
-        "timeout": spec.get("timeoutSeconds") or _DEFAULT_TIMEOUT,
-    }
-    descriptor = os.open(folder / "order.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(order, stream)
-    process = subprocess.Popen(
-        [sys.executable, "-I", str(Path(__file__).with_name("jobprocess.py")), str(folder)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "supervisor.log").open("wb"),
-        start_new_session=True,
-        env={"PATH": os.environ.get("PATH", "")},
-    )
+    public = {key: value for key, value in spec.items() if key != "secrets"} | {"initiator": initiator}
+    (folder_of(site, job) / "work").mkdir(parents=True, mode=0o700)
+    with site.database.transaction():
+        site.database.run(
+            "INSERT INTO jobs (id, owner, stage, spec, secrets, created_at, scheduled) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            job,
+            owner,
+            "SCHEDULING",
+            json.dumps(public),
+            json.dumps(sorted(secrets)),
+            now(),
+            scheduled,
+        )
+        site.database.run("INSERT INTO job_secrets VALUES (?, ?)", job, seal_all(site.root, secrets))
+    thread = threading.Thread(target=_launch, args=(site, job, public, secrets, endpoint), name=f"job-{job}")
+    site.launches[job] = thread
+    thread.start()
+    return job
+
+
+def _launch(site: Site, job: str, spec: dict[str, Any], secrets: dict[str, str], endpoint: str) -> None:
+    """Bring what a waiting job needs and start it."""
+    try:
+        folder = folder_of(site, job)
+        places = bring_volumes(site, find_volumes(site, spec), folder / "volumes")
+        command = [with_places(part, places) for part in [*spec["command"], *(spec.get("arguments") or [])]]
+        given = {str(key): with_places(str(value), places) for key, value in (spec.get("environment") or {}).items()}
+        environment = base_environment(folder, endpoint, spec.get("flavor", "cpu-basic")) | {"JOB_ID": job}
+        with _starting:
+            if _stage(site, job) == "SCHEDULING":
+                process = start_process(
+                    folder,
+                    command,
+                    environment | given | secrets,
+                    timeout=timeout_of(spec),
+                    attempts=attempts_of(spec),
+                )
+                _note_start(site, job, process)
+    except Exception as error:
+        # Whatever kept it from starting, nobody waits for it in vain.
+        message = error.message if isinstance(error, RefusalError) else f"The job could not be started: {error}"
+        if not isinstance(error, RefusalError):
+            _log.exception("The job %s could not be started", job)
+        _finish(site, job, {"stage": "ERROR", "message": message, "finished_at": now()})
+    finally:
+        site.launches.pop(job, None)
+
+
+def _note_start(site: Site, job: str, process: subprocess.Popen[bytes]) -> None:
     site.processes[job] = process
     site.database.run(
         "UPDATE jobs SET stage = 'RUNNING', process = ?, started_at = ? WHERE id = ?", process.pid, now(), job
     )
-    return job
 
 
-def _environment(
-    job: str, folder: Path, spec: dict[str, Any], secrets: dict[str, str], endpoint: str
-) -> dict[str, str]:
-    """Return the whole environment of a job: nothing of the server's own leaks in."""
-    hardware = next(item for item in HARDWARE if item["name"] == spec.get("flavor", "cpu-basic"))
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    # `python` is the one the server runs with, so that a job finds the same libraries.
-    inherited["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}"
-    facts = {
-        "HOME": str(folder / "work"),
-        "HF_ENDPOINT": endpoint,
-        "JOB_ID": job,
-        "ACCELERATOR": str((hardware["accelerator"] or {}).get("model", "none")),
-        "CPU_CORES": hardware["cpu"].split()[0],
-        "MEMORY": hardware["ram"].replace(" ", ""),
-        "PYTHONUNBUFFERED": "1",
-    }
-    given = {str(key): str(value) for key, value in (spec.get("environment") or {}).items()}
-    return inherited | facts | given | secrets
+def _stage(site: Site, job: str) -> str:
+    row = site.database.row("SELECT stage FROM jobs WHERE id = ?", job)
+    return str(row["stage"]) if row else "DELETED"
+
+
+def spec_of(site: Site, row: sqlite3.Row) -> dict[str, Any]:
+    """Return what a job was asked to do, with its secrets, so that it can be asked again."""
+    secrets = site.database.row("SELECT sealed FROM job_secrets WHERE job = ?", row["id"])
+    spec = {key: value for key, value in json.loads(row["spec"]).items() if key != "initiator"}
+    return spec | {"secrets": unseal_all(site.root, secrets["sealed"]) if secrets else {}}
 
 
 def find_job(site: Site, owner: str, job: str) -> sqlite3.Row:
@@ -136,30 +143,21 @@ def _refresh(site: Site, job: str) -> None:
     if row is None:
         return
     process = site.processes.get(job)
-    gone = process.poll() is not None if process else not _is_alive(row["process"], job)
-    result = folder_of(site, job) / "result.json"
-    if result.exists():
-        _finish(site, job, json.loads(result.read_text(encoding="utf-8")))
+    # Asked first: what it leaves as its last deed is then there to be read.
+    gone = process.poll() is not None if process else not is_alive(row["process"], job)
+    result = read_result(folder_of(site, job))
+    if result is not None:
+        _finish(site, job, result)
     elif gone:
         was_cancelled = (folder_of(site, job) / "cancelled").exists()
         stage, message = ("CANCELED", None) if was_cancelled else ("ERROR", "The job's process was lost.")
         _finish(site, job, {"stage": stage, "message": message, "finished_at": now()})
 
 
-def _is_alive(process: int, job: str) -> bool:
-    """Tell whether a process is still the one that looks after a job, and not a later one of its number."""
-    try:
-        if not Path("/proc/self").exists():
-            os.kill(process, 0)
-            return True
-        return job in Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-
-
 def _finish(site: Site, job: str, result: dict[str, Any]) -> None:
     site.database.run(
-        "UPDATE jobs SET stage = ?, message = ?, exit_code = ?, finished_at = ? WHERE id = ? AND stage = 'RUNNING'",
+        "UPDATE jobs SET stage = ?, message = ?, exit_code = ?, finished_at = ? "
+        "WHERE id = ? AND stage IN ('RUNNING', 'SCHEDULING')",
         result["stage"],
         result["message"],
         result.get("exit_code"),
@@ -169,24 +167,36 @@ def _finish(site: Site, job: str, result: dict[str, Any]) -> None:
     process = site.processes.pop(job, None)
     if process is not None:
         process.wait()
-    shutil.rmtree(folder_of(site, job) / "work", ignore_errors=True)
+    for name in ("work", "volumes"):
+        shutil.rmtree(folder_of(site, job) / name, ignore_errors=True)
 
 
 def cancel_job(site: Site, row: sqlite3.Row) -> None:
-    """Ask the process of a running job to end it."""
+    """End a job: one that waits is not started, one that runs is asked to end."""
+    job = row["id"]
+    with _starting:
+        if _stage(site, job) == "SCHEDULING":
+            _finish(site, job, {"stage": "CANCELED", "message": None, "finished_at": now()})
+            return
+    row = find_job(site, row["owner"], job)
     if row["stage"] in TERMINAL:
         raise bad_request(f"The job is over already: {row['stage']}.")
     # The note comes first: a process that ends before it can say why is then known to be cancelled.
-    (folder_of(site, row["id"]) / "cancelled").touch()
-    process = site.processes.get(row["id"])
-    if process is not None:
-        process.terminate()
-    elif _is_alive(row["process"], row["id"]):
-        os.kill(row["process"], signal.SIGTERM)
+    (folder_of(site, job) / "cancelled").touch()
+    end_process(site.processes.get(job), row["process"], job)
+
+
+def recover_jobs(site: Site) -> None:
+    """Give up the jobs that an earlier, killed server had accepted and not started."""
+    for row in site.database.rows("SELECT id FROM jobs WHERE stage = 'SCHEDULING'"):
+        message = "The server ended before the job was started."
+        _finish(site, row["id"], {"stage": "ERROR", "message": message, "finished_at": now()})
 
 
 def stop_jobs(site: Site) -> None:
     """End the jobs that this server started, when it stops of its own accord."""
+    for thread in list(site.launches.values()):
+        thread.join()
     for process in site.processes.values():
         process.terminate()
     for process in site.processes.values():

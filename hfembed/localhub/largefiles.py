@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hfembed.localhub.database import Database, now
+from hfembed.localhub.durable import flush_path
 from hfembed.localhub.errors import RefusalError, bad_request
 
 _OID = re.compile(r"[0-9a-f]{64}")
@@ -38,6 +39,12 @@ class IncomingFile:
         """Finish writing and return the sha256 of what came."""
         self._stream.close()
         return self._checksum.hexdigest()
+
+    def move_to(self, target: Path) -> None:
+        """Give a finished file its place for good; it is on the disk before it has its name."""
+        flush_path(self.path)
+        self.path.replace(target)
+        flush_path(target.parent)
 
     def discard(self) -> None:
         """Remove what came so far."""
@@ -84,7 +91,7 @@ class LargeFileStore:
             incoming.discard()
             raise bad_request(f"The bytes received do not match {oid}: they have sha256 {checksum}.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        incoming.path.replace(target)
+        incoming.move_to(target)
         self.claim(repo, oid, incoming.size)
 
     def claim(self, repo: str, oid: str, size: int) -> None:

@@ -128,8 +128,18 @@ def take_code(site: Site, code: str, client: str, redirect_uri: str, verifier: s
 def new_access_token(site: Site, grant: Grant) -> str:
     """Return a token for an application, with the rights that its scopes ask for."""
     token = "hf_oauth_" + secrets.token_urlsafe(32)
-    role = TokenRole.WRITE if _WRITING & set(grant.scope.split()) else TokenRole.READ
-    save_token(site.database, grant.user, token, role, label="oauth", lifetime=TOKEN_SECONDS)
+    scopes = set(grant.scope.split())
+    role = TokenRole.WRITE if _WRITING & scopes else TokenRole.READ
+    save_token(
+        site.database,
+        grant.user,
+        token,
+        role,
+        label="oauth",
+        lifetime=TOKEN_SECONDS,
+        scopes=scopes,
+        client=grant.client,
+    )
     return token
 
 

@@ -27,6 +27,11 @@ class RepoKind(StrEnum):
         return "" if self is RepoKind.MODEL else f"{self.value}s/"
 
 
+# Scopes of applications, any of which covers reading, or changing, what its user has.
+READING = ("read-repos", "write-repos", "manage-repos")
+WRITING = ("write-repos", "manage-repos")
+
+
 @dataclass(frozen=True)
 class RepoRecord:
     """One repository: what it is called, who may see it, and the key of its folder."""
@@ -156,20 +161,29 @@ def delete_repo(database: Database, key: str) -> None:
             "discussion_events",
             "spaces",
             "space_settings",
+            "space_runs",
+            "application_repos",
         ):
             database.run(f"DELETE FROM {table} WHERE repo = ?", key)
 
 
 def may_read(record: RepoRecord, visitor: Visitor) -> bool:
     """Tell whether the visitor may know that the repository exists."""
-    return not record.private or visitor.belongs_to(record.namespace)
+    return not record.private or (visitor.belongs_to(record.namespace) and may_enter(record, visitor))
+
+
+def may_enter(record: RepoRecord, visitor: Visitor) -> bool:
+    """Tell whether the token covers reading a repository that is not for everyone: its user's, or its application's."""
+    return record.key in visitor.made or visitor.allows(*READING)
 
 
 def may_read_files(database: Database, record: RepoRecord, visitor: Visitor) -> bool:
     """Tell whether the visitor may read the content, also where it is gated."""
     if not may_read(record, visitor):
         return False
-    if record.gated is None or visitor.belongs_to(record.namespace):
+    if record.gated is None or (visitor.belongs_to(record.namespace) and may_enter(record, visitor)):
         return True
+    if not visitor.allows("gated-repos"):
+        return False
     row = database.row("SELECT status FROM access_requests WHERE repo = ? AND user = ?", record.key, visitor.name)
     return row is not None and row["status"] == "accepted"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from hfembed.localhub.database import now, stamp
 from hfembed.localhub.errors import RefusalError, bad_request
 from hfembed.localhub.jobs import TERMINAL, find_job, start_job
+from hfembed.localhub.sealing import unseal_all
 from hfembed.localhub.site import Site
 
 _NAMED = {
@@ -80,8 +81,9 @@ def run_now(site: Site, scheduled: str, endpoint: str) -> str | None:
         last = site.database.row("SELECT id FROM jobs WHERE id = ?", row["last_job"])
         if last is not None and find_job(site, row["owner"], row["last_job"])["stage"] not in TERMINAL:
             return None
-    spec = json.loads(row["spec"]) | {"secrets": json.loads(row["secrets"])}
-    job = start_job(site, row["owner"], spec, endpoint, scheduled)
+    spec = json.loads(row["spec"]) | {"secrets": unseal_all(site.root, row["secrets"])}
+    initiator = {"type": "scheduled-job", "id": scheduled}
+    job = start_job(site, row["owner"], spec, endpoint, initiator, scheduled)
     site.database.run("UPDATE scheduled_jobs SET last_job = ?, last_run_at = ? WHERE id = ?", job, now(), scheduled)
     return job
 
@@ -96,7 +98,7 @@ def _start_due(site: Site, endpoint: str) -> None:
 
 
 class Clock(threading.Thread):
-    """The thread that starts scheduled jobs when they are due."""
+    """The thread that starts scheduled jobs when they are due, and looks after Spaces that run."""
 
     def __init__(self, site: Site, endpoint: str) -> None:
         super().__init__(name="hfembed-localhub-clock", daemon=True)
@@ -105,15 +107,18 @@ class Clock(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Look once a second for what is due."""
+        """Look once a second for what is due and what has ended."""
         while not self._stopping.wait(_TICK_SECONDS):
             try:
                 _start_due(self._site, self._endpoint)
+                if self._site.runner is not None:
+                    self._site.runner.look()
             except Exception:
-                # One broken job must not end the clock for all others.
-                _log.exception("A scheduled job could not be started")
+                # One broken job or Space must not end the clock for all others.
+                _log.exception("The look at what is due failed")
 
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
-        self.join()
+        if self.is_alive():
+            self.join()

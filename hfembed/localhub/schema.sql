@@ -56,3 +56,11 @@ CREATE TABLE IF NOT EXISTS oauth_codes (
     scope TEXT NOT NULL, nonce TEXT, challenge TEXT, expires_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS oauth_apps (
     client TEXT PRIMARY KEY, secret_digest TEXT NOT NULL, name TEXT NOT NULL, redirect_uris TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS token_scopes (
+    digest TEXT PRIMARY KEY, client TEXT NOT NULL, scopes TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS application_repos (
+    repo TEXT NOT NULL, client TEXT NOT NULL, PRIMARY KEY (repo, client));
+CREATE TABLE IF NOT EXISTS job_secrets (
+    job TEXT PRIMARY KEY, sealed TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS space_runs (
+    repo TEXT PRIMARY KEY, run TEXT, message TEXT, commit_id TEXT, port INTEGER, process INTEGER, visited_at REAL);

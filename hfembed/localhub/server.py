@@ -120,6 +120,7 @@ def _server(site: Site, host: str, port: int) -> uvicorn.Server:
         lifespan="off",
         timeout_graceful_shutdown=2,
         server_header=False,
+        date_header=False,
     )
     return uvicorn.Server(config)
 
@@ -135,16 +136,22 @@ def serve(
     limits: Limits | None = None,
     allow_jobs: bool | None = None,
     faults: str = "",
+    run_spaces: bool = False,
 ) -> None:
     """Serve a folder as a Hub until interrupted.
 
     `allow_jobs` says whether users may run commands on this machine as Jobs; None allows it on loopback only.
     `faults` makes requests fail for tests, as in `rate=0.2,status=503,drop=0.1,slow=100000`.
+    `run_spaces` lets the apps of gradio Spaces run as processes of this machine, in this Python environment:
+    what their requirements.txt names is not installed.
     """
     if threading.current_thread() is threading.main_thread():
         # A polite kill ends jobs and lets go of the folder as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with LocalHub(root, port, host, limits, allow_jobs, faults) as hub, contextlib.suppress(KeyboardInterrupt):
+    with (
+        LocalHub(root, port, host, limits, allow_jobs, faults, run_spaces) as hub,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         hub.wait()
 
 
@@ -159,14 +166,16 @@ class LocalHub:
         limits: Limits | None = None,
         allow_jobs: bool | None = None,
         faults: str = "",
+        run_spaces: bool = False,
     ) -> None:
-        """Set up a Hub on a folder; port 0 takes any free one, `allow_jobs` and `faults` are as for `serve`."""
+        """Set up a Hub on a folder; port 0 takes any free one, what follows `limits` is as for `serve`."""
         self.root = Path(root)
         self._host = host
         self._port = port
         self._limits = limits
         self._allow_jobs = allow_jobs
         self._faults = faults
+        self._run_spaces = run_spaces
         self._clock: Clock | None = None
         self._site: Site | None = None
         self._server: uvicorn.Server | None = None
@@ -205,6 +214,7 @@ class LocalHub:
             self._site.close()
             raise LocalHubError(f"The local Hub cannot listen on {self._host}:{self._port}: {error}") from error
         self._port = listener.getsockname()[1]
+        self._clock = self._prepare_commands(self._site)
         self._server = _server(self._site, self._host, self._port)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name="hfembed-localhub", daemon=True
@@ -216,13 +226,21 @@ class LocalHub:
                 self.stop()
                 raise LocalHubError(f"The local Hub did not start on {self.url}.")
             time.sleep(0.005)
+        self._clock.start()
+        return self
+
+    def _prepare_commands(self, site: Site) -> Clock:
+        """Be ready to run what users ask for, and return the clock of what is to run later."""
+        from hfembed.localhub.jobs import recover_jobs
         from hfembed.localhub.schedule import Clock
+        from hfembed.localhub.spacerun import SpaceRunner
 
         # 0.0.0.0 is no address to call: jobs run here, so they call this machine.
         is_any = self._host in ("0.0.0.0", "::")
-        self._clock = Clock(self._site, _address("127.0.0.1" if is_any else self._host, self._port))
-        self._clock.start()
-        return self
+        address = _address("127.0.0.1" if is_any else self._host, self._port)
+        recover_jobs(site)
+        site.runner = SpaceRunner(site, address) if self._run_spaces else None
+        return Clock(site, address)
 
     def wait(self) -> None:
         """Stay until the server ends."""
@@ -239,6 +257,8 @@ class LocalHub:
         if self._site is not None:
             from hfembed.localhub.jobs import stop_jobs
 
+            if self._site.runner is not None:
+                self._site.runner.close()
             stop_jobs(self._site)
             self._site.close()
         self._server = self._thread = self._site = self._clock = None

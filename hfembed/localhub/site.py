@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 from dulwich.repo import Repo
 
 from hfembed.localhub.database import Database
+from hfembed.localhub.durable import flush_objects, open_repository
 from hfembed.localhub.errors import LocalHubError
 from hfembed.localhub.largefiles import LargeFileStore
 from hfembed.localhub.records import RepoRecord
@@ -25,6 +26,7 @@ from hfembed.localhub.xet import XorbStore
 
 if TYPE_CHECKING:
     from hfembed.localhub.faults import Faults
+    from hfembed.localhub.spacerun import SpaceRunner
 
 _MEBIBYTE = 1 << 20
 
@@ -58,6 +60,10 @@ class Site:
     faults: Faults | None = None
     # The processes that look after the jobs this server started.
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    # The threads that bring what accepted jobs need before they start.
+    launches: dict[str, threading.Thread] = field(default_factory=dict)
+    # None where Spaces are only declared.
+    runner: SpaceRunner | None = None
     _locks: dict[str, threading.RLock] = field(default_factory=dict)
     _locks_guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,9 +74,11 @@ class Site:
     @contextmanager
     def open_git(self, record: RepoRecord) -> Iterator[Repo]:
         """Open a repository's git for the length of a block."""
-        repo = Repo(str(self.folder_of(record.key)))
+        repo = open_repository(self.folder_of(record.key))
         try:
             yield repo
+            # A branch that another block will move must find its objects on the disk.
+            flush_objects(repo)
         finally:
             repo.close()
 

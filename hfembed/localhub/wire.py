@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from email.utils import formatdate
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
@@ -37,6 +38,8 @@ class AddressLayer:
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                # Of this moment: clients tell by it which lines of a log were written before they asked.
+                headers["Date"] = formatdate(usegmt=True)
                 headers["X-Request-Id"] = f"Root=1-{uuid.uuid4().hex[:8]}-{uuid.uuid4().hex[:24]}"
             await send(message)
 

@@ -76,6 +76,21 @@ def model(api: HfApi, repo_id: str) -> str:
 
 
 @pytest.fixture
+def files_with() -> Callable[[Path, str], set[str]]:
+    """Find the names of the files below a folder that hold a text.
+
+    Another process looks: closing a file of sqlite in the server's own would take the server's locks off it.
+    """
+
+    def find(folder: Path, text: str) -> set[str]:
+        done = subprocess.run(["grep", "-rlF", text, str(folder)], capture_output=True, text=True, timeout=60)
+        assert done.returncode in (0, 1), done.stderr
+        return {Path(line).name for line in done.stdout.splitlines()}
+
+    return find
+
+
+@pytest.fixture
 def user_environment(hub: LocalHub, token: str, tmp_path: Path) -> dict[str, str]:
     """The environment of a user who was told HF_ENDPOINT and HF_TOKEN."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}

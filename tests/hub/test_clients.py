@@ -10,12 +10,12 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfFileSystem
 
 
-def _git(*arguments, **options):
+def _git(*arguments, lfs=False, **options):
     environment = {
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_LFS_SKIP_SMUDGE": "1",
+        "GIT_LFS_SKIP_SMUDGE": "0" if lfs else "1",
     }
     return subprocess.run(["git", *arguments], env=environment, capture_output=True, text=True, timeout=60, **options)
 
@@ -44,6 +44,42 @@ def test_git_needs_a_token_for_a_private_repository(hub, api, token, repo_id, tm
     assert _git("clone", address, str(tmp_path / "refused")).returncode != 0
     signed = address.replace("http://", f"http://demo:{token}@")
     assert _git("clone", signed, str(tmp_path / "copy")).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_git_push_is_refused_in_words_that_say_what_to_do_instead(hub, model, token, tmp_path):
+    copy = tmp_path / "copy"
+    address = f"{hub.url}/{model}".replace("http://", f"http://demo:{token}@")
+    assert _git("clone", address, str(copy)).returncode == 0
+    (copy / "new.txt").write_text("new")
+    _git("add", "new.txt", cwd=copy)
+    who = ("-c", "user.name=demo", "-c", "user.email=demo@localhost")
+    assert _git(*who, "commit", "-m", "new", cwd=copy).returncode == 0
+    pushed = _git("push", cwd=copy)
+    assert pushed.returncode != 0
+    assert "git push is not served here" in pushed.stderr and f"hf upload {model}" in pushed.stderr
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
+@pytest.mark.parametrize("private", [False, True])
+def test_git_lfs_fetches_the_large_files_of_a_clone(hub, api, token, repo_id, tmp_path, private):
+    content = os.urandom(300_000)
+    api.create_repo(repo_id, private=private)
+    api.upload_file(path_or_fileobj=content, path_in_repo="weights/a.bin", repo_id=repo_id)
+    address = f"{hub.url}/{repo_id}"
+    if private:
+        address = address.replace("http://", f"http://demo:{token}@")
+    filters = {"clean": "git-lfs clean -- %f", "smudge": "git-lfs smudge -- %f", "process": "git-lfs filter-process"}
+    options = [part for name, command in filters.items() for part in ("-c", f"filter.lfs.{name}={command}")]
+    cloned = _git(*options, "-c", "filter.lfs.required=true", "clone", address, str(tmp_path / "copy"), lfs=True)
+    assert cloned.returncode == 0, cloned.stderr
+    assert (tmp_path / "copy/weights/a.bin").read_bytes() == content
+    # and one that was cloned without them fetches them later
+    assert _git("clone", address, str(tmp_path / "thin")).returncode == 0
+    assert (tmp_path / "thin/weights/a.bin").read_bytes().startswith(b"version https://git-lfs")
+    pulled = _git("lfs", "pull", cwd=tmp_path / "thin", lfs=True)
+    assert pulled.returncode == 0, pulled.stderr
+    assert (tmp_path / "thin/weights/a.bin").read_bytes() == content
 
 
 def test_a_file_system_lists_reads_writes_and_removes(api, model):

@@ -1,6 +1,7 @@
 """Jobs that really run, through the real client."""
 
 import contextlib
+import json
 import sqlite3
 import sys
 import time
@@ -101,6 +102,212 @@ def test_hardware_has_prices(hub, token):
     told = requests.get(f"{hub.url}/api/jobs/hardware", headers={"Authorization": f"Bearer {token}"}, timeout=10)
     prices = {item["name"]: item["unitCostUSD"] * 60 for item in told.json()}
     assert prices["t4-small"] == pytest.approx(0.40, rel=0.01) and prices["cpu-basic"] < 0.02
+
+
+def _post(api, path, body=None, method="POST"):
+    """Ask for what one of the clients cannot ask for, in the words of the other."""
+    answer = requests.request(
+        method, f"{api.endpoint}/api/{path}", json=body, headers={"Authorization": f"Bearer {api.token}"}, timeout=30
+    )
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _start(api, code="print('ran')", **spec):
+    return _post(api, "jobs/demo", {"command": ["python", "-c", code], "dockerImage": "python:3.12", **spec})
+
+
+def _end(api, job):
+    deadline = time.monotonic() + 30
+    while (told := _post(api, f"jobs/demo/{job['id']}", method="GET"))["status"]["stage"] in ("SCHEDULING", "RUNNING"):
+        assert time.monotonic() < deadline, "the job did not end"
+        time.sleep(0.02)
+    return told
+
+
+def _events(api, job, **headers):
+    """Read the whole log as server-sent events: (id, text) of each."""
+    answer = requests.get(
+        f"{api.endpoint}/api/jobs/demo/{job['id']}/logs",
+        headers={"Authorization": f"Bearer {api.token}", **headers},
+        timeout=30,
+    )
+    blocks = [block.splitlines() for block in answer.text.split("\n\n") if block.startswith("id: ")]
+    return [(int(block[0][4:]), json.loads(block[1][6:])["data"]) for block in blocks]
+
+
+def test_a_job_is_scheduled_first_and_tells_how_long_it_took(api):
+    job = _start(api, "import time; time.sleep(1.1)", timeoutSeconds=90)
+    assert job["status"]["stage"] == "SCHEDULING" and job["initiator"]["name"] == "demo"
+    done = _end(api, job)
+    assert (done["timeout"], done["exitCode"], done["durations"]["runningSecs"]) == (90, 0, 1)
+
+
+def test_a_job_finds_the_files_of_its_volumes_where_it_expects_them(api, other, model):
+    api.upload_file(path_or_fileobj=b"a regular file", path_in_repo="data/a.txt", repo_id=model)
+    api.upload_file(path_or_fileobj=b"\0" * 200_000, path_in_repo="data/deep/b.bin", repo_id=model)
+    first = api.model_info(model).sha
+    api.upload_file(path_or_fileobj=b"changed", path_in_repo="data/a.txt", repo_id=model)
+    code = """
+import os
+print(open("/inputs/a.txt").read(), os.path.getsize("/inputs/deep/b.bin"), open(os.environ["NEWER"] + "/data/a.txt").read())
+print("/inputs-of-another")
+"""
+    volumes = [
+        {"type": "model", "source": model, "mountPath": "/inputs", "revision": first, "path": "data"},
+        {"type": "model", "source": model, "mountPath": "/newer", "readOnly": True},
+    ]
+    job = _start(api, code, volumes=volumes, environment={"NEWER": "/newer"})
+    done = _end(api, job)
+    assert done["status"]["stage"] == "COMPLETED", _events(api, job)
+    assert [text for _, text in _events(api, job)[1:]] == ["a regular file 200000 changed", "/inputs-of-another"]
+    assert done["volumes"] == volumes
+
+
+def test_what_a_job_writes_to_its_volumes_never_reaches_the_repository(api, model):
+    api.upload_file(path_or_fileobj=b"\1" * 200_000, path_in_repo="a.bin", repo_id=model)
+    code = "import os; os.chmod('/in/a.bin', 0o600); open('/in/a.bin', 'wb').write(b'spoiled')"
+    done = _end(api, _start(api, code, volumes=[{"type": "model", "source": model, "mountPath": "/in"}]))
+    assert done["status"]["stage"] == "COMPLETED"
+    found = requests.get(f"{api.endpoint}/{model}/resolve/main/a.bin", timeout=10)
+    assert found.content == b"\1" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("volume", "status"),
+    [
+        ({"type": "bucket", "source": "demo/b", "mountPath": "/data"}, 400),
+        ({"type": "model", "source": "demo/none", "mountPath": "/data"}, 404),
+        ({"type": "model", "mountPath": "data"}, 400),
+        ({"type": "model", "mountPath": "/a/../../etc"}, 400),
+    ],
+)
+def test_a_volume_that_cannot_be_had_is_refused(api, model, volume, status):
+    with pytest.raises(requests.HTTPError) as refused:
+        _start(api, volumes=[{"source": model, **volume}])
+    assert refused.value.response.status_code == status
+
+
+def test_nobody_mounts_another_s_private_repository(api, other, repo_id):
+    other.create_repo("other/private-volume", private=True, exist_ok=True)
+    with pytest.raises(requests.HTTPError) as refused:
+        _start(api, volumes=[{"type": "model", "source": "other/private-volume", "mountPath": "/in"}])
+    assert refused.value.response.status_code == 404
+
+
+def test_a_revision_that_is_gone_when_the_job_starts_is_the_job_s_error(api, model):
+    volume = {"type": "model", "source": model, "mountPath": "/in", "revision": "no-such"}
+    done = _end(api, _start(api, volumes=[volume]))
+    assert done["status"]["stage"] == "ERROR" and "no-such" in done["status"]["message"]
+
+
+def test_labels_are_checked_filtered_by_and_replaced(api, repo_id):
+    mark = repo_id.split("/")[1]
+    jobs = [_start(api, labels={"run": mark, "part": str(part)}) for part in range(2)]
+    found = _post(api, f"jobs/demo?label=run={mark}", method="GET")
+    assert {job["id"] for job in found} == {job["id"] for job in jobs}
+    assert [job["id"] for job in _post(api, f"jobs/demo?label=run={mark}&label=part=1", method="GET")] == [
+        jobs[1]["id"]
+    ]
+    _post(api, f"jobs/demo/{jobs[0]['id']}/labels", {"labels": {"run": "elsewhere"}}, "PUT")
+    assert [job["id"] for job in _post(api, f"jobs/demo?label=run={mark}", method="GET")] == [jobs[1]["id"]]
+    with pytest.raises(requests.HTTPError):
+        _start(api, labels={"run": "a b"})
+    for job in jobs:
+        _end(api, job)
+    assert _post(api, f"jobs/demo?label=run={mark}&stage=RUNNING", method="GET") == []
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [({"timeoutSeconds": 1}, 1), ({"timeout": "0.02m"}, 1.2)])
+def test_a_timeout_is_seconds_or_a_number_with_a_unit(api, asked, seconds):
+    started = time.monotonic()
+    done = _end(api, _start(api, "import time; time.sleep(60)", **asked))
+    assert done["status"]["message"] == "Job timeout" and seconds <= time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("asked", ["soon", "-5", -5, "nan", "inf", "1w"])
+def test_a_timeout_that_is_none_is_refused(api, asked):
+    with pytest.raises(requests.HTTPError) as refused:
+        _start(api, timeoutSeconds=asked)
+    assert refused.value.response.status_code == 400
+
+
+def test_a_log_is_gone_on_with_where_the_connection_was_lost(api):
+    code = "import time\nfor n in range(6): print(n, flush=True); time.sleep(0.1)"
+    job = _start(api, code)
+    address = f"{api.endpoint}/api/jobs/demo/{job['id']}/logs"
+    seen = []
+    with requests.get(address, headers={"Authorization": f"Bearer {api.token}"}, stream=True, timeout=30) as answer:
+        for line in answer.iter_lines(chunk_size=1):
+            if line.startswith(b"id: "):
+                seen.append(int(line[4:]))
+            if len(seen) == 3:
+                break
+    rest = _events(api, job, **{"Last-Event-ID": str(seen[-1])})
+    whole = _events(api, job)
+    assert [number for number, _ in rest] == [3, 4, 5, 6]
+    assert [text for _, text in whole[1:]] == ["0", "1", "2", "3", "4", "5"]
+    assert whole[3:] == rest
+    tail = requests.get(address, params={"tail": 2}, headers={"Authorization": f"Bearer {api.token}"}, timeout=10).text
+    assert "Job started" in tail and '"4"' in tail and '"5"' in tail and '"3"' not in tail
+
+
+def test_a_failing_job_is_tried_as_often_as_asked(api, tmp_path):
+    mark = tmp_path / "tries"
+    code = f"open({str(mark)!r}, 'a').write('x'); raise SystemExit(len(open({str(mark)!r}).read()) < 3)"
+    done = _end(api, _start(api, code, attempts=5))
+    assert (done["status"]["stage"], done["retry"], mark.read_text()) == ("COMPLETED", 4, "xxx")
+
+
+def test_a_job_is_run_again_as_it_was_with_its_secrets(hub, api, files_with):
+    first = _start(api, "import os; print(os.environ['S'])", secrets={"S": "kept for later"}, labels={"a": "b"})
+    _end(api, first)
+    again = _post(api, f"jobs/demo/{first['id']}/duplicate")
+    assert again["initiator"] == {"type": "duplicated-job", "id": first["id"]} and again["labels"] == {"a": "b"}
+    assert _end(api, again)["status"]["stage"] == "COMPLETED"
+    assert _events(api, again)[-1][1] == "kept for later"
+    assert files_with(hub.root, "kept for later") == {"log.jsonl"}  # the job printed it
+
+
+def test_exposed_ports_are_told_where_they_are_reached(api):
+    job = _start(api, expose={"ports": [8123]})
+    assert job["status"]["exposeUrls"] == ["http://127.0.0.1:8123"]
+    _end(api, job)
+
+
+def test_a_job_s_page_shows_how_it_stands(api):
+    done = _end(api, _start(api, "print('<b>a line of the log</b>')"))
+    headers = {"Authorization": f"Bearer {api.token}"}
+    shown = requests.get(f"{api.endpoint}/jobs/demo/{done['id']}", headers=headers, timeout=10).text
+    assert "COMPLETED" in shown and "&lt;b&gt;a line of the log" in shown
+    assert requests.get(f"{api.endpoint}/jobs/demo/{done['id']}", timeout=10).status_code == 401
+
+
+def test_a_job_accepted_by_a_server_that_was_killed_is_given_up(tmp_path):
+    with LocalHub(tmp_path) as hub:
+        hub.add_user("demo")
+        with contextlib.closing(sqlite3.connect(tmp_path / "hub.sqlite")) as database:
+            database.execute(
+                "INSERT INTO jobs (id, owner, stage, spec, secrets, created_at) "
+                "VALUES ('a', 'demo', 'SCHEDULING', '{}', '[]', '2026-01-01T00:00:00.000Z')"
+            )
+            database.commit()
+    with LocalHub(tmp_path) as hub:
+        token = hub.add_user("demo")
+        told = _post(HfApi(endpoint=hub.url, token=token), "jobs/demo/a", method="GET")
+    assert told["status"]["stage"] == "ERROR" and "before the job was started" in told["status"]["message"]
+
+
+def test_a_schedule_and_its_labels_are_changed(api):
+    made = api.create_scheduled_job(image="python:3.12", command=["true"], schedule="@yearly")
+    _post(api, f"scheduled-jobs/demo/{made.id}/schedule", {"schedule": "@hourly"})
+    _post(api, f"scheduled-jobs/demo/{made.id}/labels", {"labels": {"a": "b"}}, "PUT")
+    found = api.inspect_scheduled_job(scheduled_job_id=made.id)
+    assert found.schedule == "@hourly"
+    run = _post(api, f"scheduled-jobs/demo/{made.id}/run")
+    assert run["initiator"] == {"type": "scheduled-job", "id": made.id}
+    assert _end(api, run)["labels"] == {"a": "b"}
+    api.delete_scheduled_job(scheduled_job_id=made.id)
 
 
 @pytest.mark.parametrize("options", [{"flavor": "no-such"}, {"command": []}])

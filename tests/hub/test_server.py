@@ -206,6 +206,53 @@ def test_a_share_of_requests_fails_and_the_same_seed_fails_the_same(tmp_path):
     assert rows[0] == rows[1] and 4 < rows[0].count(503) < 24
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_dropped_connections_leave_no_word_in_the_server_s_log(tmp_path, caplog, seed):
+    with LocalHub(tmp_path) as hub:
+        api = HfApi(endpoint=hub.url, token=hub.add_user("demo"))
+        hub.set_faults(f"drop=1,seed={seed}")
+        for _ in range(6):
+            with pytest.raises(requests.ConnectionError):
+                requests.get(f"{hub.url}/api/models", timeout=10)
+            with pytest.raises(requests.ConnectionError):
+                requests.post(
+                    f"{hub.url}/api/repos/create",
+                    json={"name": "a"},
+                    headers={"Authorization": f"Bearer {api.token}"},
+                    timeout=10,
+                )
+    assert caplog.text == ""
+
+
+def test_what_was_answered_was_flushed_to_the_disk_before(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    flushed, real = [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    with LocalHub(tmp_path / "hub", limits=Limits(regular_file=1000)) as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        api = HfApi(endpoint=hub.url, token=hub.add_user("demo"))
+        api.create_repo("demo/a")
+        before = set((tmp_path / "hub").rglob("*"))
+        monkeypatch.setattr(os, "fsync", fsync)
+        files = [CommitOperationAdd("a.txt", b"small"), CommitOperationAdd("b/c.bin", os.urandom(5000))]
+        api.create_commit("demo/a", files, commit_message="both")
+        monkeypatch.undo()
+        written = {path for path in (tmp_path / "hub").rglob("*") if path.is_file()} - before
+    objects = {str(path) for path in written if "objects" in path.parts and "incoming" not in path.parts}
+    # two blobs, two trees, the commit, and the large file, which has its name only after it was flushed
+    assert len(objects) == 6
+    large = {path for path in objects if "repos" not in Path(path).parts}
+    assert objects - large <= set(flushed)
+    assert {str(Path(path).parent) for path in large} <= set(flushed)
+    assert any("incoming" in path for path in flushed)
+    assert any(path.endswith("refs/heads") for path in flushed)
+
+
 def test_slow_bytes_come_slowly_and_whole(tmp_path):
     with LocalHub(tmp_path) as hub:
         api = HfApi(endpoint=hub.url, token=hub.add_user("demo"))

@@ -20,6 +20,7 @@ from hfembed.localhub.site import Site
 router = APIRouter()
 _PAGE = 100
 _ONE = "/api/collections/{namespace}/{slug_id}"
+_READING = ("read-collections", "write-collections")
 _THEMES = ("orange", "blue", "green", "purple", "pink", "indigo")
 
 
@@ -27,6 +28,8 @@ def _find(site: Site, visitor: Visitor, namespace: str, slug_id: str, *, write: 
     row = site.database.row("SELECT * FROM collections WHERE slug = ?", f"{namespace}/{slug_id}")
     if row is None or (row["private"] and not visitor.belongs_to(row["namespace"])):
         raise RefusalError(404, "Collection not found")
+    if write or row["private"]:
+        visitor.check_scopes(*(("write-collections",) if write else _READING))
     if write and not visitor.may_write(row["namespace"], slug_id):
         raise forbidden("This collection is someone else's.")
     return row
@@ -83,7 +86,7 @@ def list_collections(
     told = [
         _tell(site, visitor, row)
         for row in rows
-        if (not row["private"] or visitor.belongs_to(row["namespace"]))
+        if (not row["private"] or (visitor.belongs_to(row["namespace"]) and visitor.allows(*_READING)))
         and (not owners or row["namespace"].lower() in owners)
     ]
     if wanted:
@@ -105,6 +108,7 @@ def create_collection(site: TheSite, user: Writer, body: JsonBody) -> dict[str, 
     namespace, title = str(body.get("namespace") or user.name), str(body.get("title") or "").strip()
     if not 1 <= len(title) <= 60:
         raise bad_request('"title" must have 1 to 60 characters')
+    user.check_scopes("write-collections")
     if not user.may_write(namespace, ""):
         raise forbidden(f"You don't have the rights to create a collection for {namespace}.")
     existing = site.database.row("SELECT slug FROM collections WHERE namespace = ? AND title = ?", namespace, title)

@@ -18,6 +18,7 @@ from hfembed.localhub.access import (
     WritableRepo,
     Writer,
     base_url,
+    check_discuss,
     check_files,
     check_write,
 )
@@ -44,6 +45,7 @@ def _check_contribution(site: Site, record: RepoRecord, user: Visitor, revision:
         pull_request = find_discussion(site, record, int(num))["author"] == user.name
     if pull_request:
         check_files(site, record, user)
+        check_discuss(record, user)
     else:
         check_write(record, user)
 
@@ -124,7 +126,8 @@ def _commit(
     if ref.startswith(b"refs/pr/"):
         num = int(ref.rsplit(b"/", 1)[1])
         add_event(site, record, num, author, "commit", {"subject": asked.summary, "oid": commit_id})
-    refresh_space(site, record)
+    if ref == b"refs/heads/main" and commit_id != base:
+        refresh_space(site, record)
     return commit_id, None
 
 

@@ -12,7 +12,16 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo
 from fastapi import APIRouter
 
-from hfembed.localhub.access import API_REPO, JsonBody, ReadableRepo, SeenRepo, TheSite, Writer, check_write
+from hfembed.localhub.access import (
+    API_REPO,
+    DiscussedRepo,
+    JsonBody,
+    ReadableRepo,
+    SeenRepo,
+    TheSite,
+    Writer,
+    check_write,
+)
 from hfembed.localhub.accounts import Visitor
 from hfembed.localhub.database import now
 from hfembed.localhub.discussions import (
@@ -70,7 +79,7 @@ def list_discussions(
 
 
 @router.post(API_REPO + "/discussions")
-def create_discussion(site: TheSite, record: ReadableRepo, user: Writer, body: JsonBody) -> dict[str, Any]:
+def create_discussion(site: TheSite, record: DiscussedRepo, user: Writer, body: JsonBody) -> dict[str, Any]:
     """Open a discussion, or a pull request to commit to."""
     title = str(body.get("title") or "").strip()
     if len(title) < 3:
@@ -129,7 +138,7 @@ def _conflicts(repo: Repo, base: str, num: int) -> list[str]:
 
 
 @router.post(_ONE + "/comment")
-def comment(site: TheSite, record: ReadableRepo, user: Writer, num: int, body: JsonBody) -> dict[str, Any]:
+def comment(site: TheSite, record: DiscussedRepo, user: Writer, num: int, body: JsonBody) -> dict[str, Any]:
     """Add a comment."""
     find_discussion(site, record, num)
     return {"newMessage": add_comment(site, record, num, str(user.name), str(body.get("comment") or ""))}
@@ -152,7 +161,7 @@ def _save_comment(site: Site, event: dict[str, Any]) -> dict[str, Any]:
 
 @router.post(_ONE + "/comment/{comment_id}/edit")
 def edit_comment(
-    site: TheSite, record: ReadableRepo, user: Writer, num: int, comment_id: str, body: JsonBody
+    site: TheSite, record: DiscussedRepo, user: Writer, num: int, comment_id: str, body: JsonBody
 ) -> dict[str, Any]:
     """Change a comment."""
     event = _own_comment(site, record, user, num, comment_id)
@@ -162,7 +171,7 @@ def edit_comment(
 
 
 @router.post(_ONE + "/comment/{comment_id}/hide")
-def hide_comment(site: TheSite, record: ReadableRepo, user: Writer, num: int, comment_id: str) -> dict[str, Any]:
+def hide_comment(site: TheSite, record: DiscussedRepo, user: Writer, num: int, comment_id: str) -> dict[str, Any]:
     """Hide a comment for good."""
     event = _own_comment(site, record, user, num, comment_id)
     event["data"] |= {"hidden": True}
@@ -176,7 +185,7 @@ def _check_changeable(record: RepoRecord, user: Visitor, row: sqlite3.Row) -> No
 
 
 @router.post(_ONE + "/title")
-def rename(site: TheSite, record: ReadableRepo, user: Writer, num: int, body: JsonBody) -> dict[str, Any]:
+def rename(site: TheSite, record: DiscussedRepo, user: Writer, num: int, body: JsonBody) -> dict[str, Any]:
     """Change the title."""
     row = find_discussion(site, record, num)
     _check_changeable(record, user, row)
@@ -189,7 +198,7 @@ def rename(site: TheSite, record: ReadableRepo, user: Writer, num: int, body: Js
 
 
 @router.post(_ONE + "/status")
-def change_status(site: TheSite, record: ReadableRepo, user: Writer, num: int, body: JsonBody) -> dict[str, Any]:
+def change_status(site: TheSite, record: DiscussedRepo, user: Writer, num: int, body: JsonBody) -> dict[str, Any]:
     """Open or close, with a comment if there is one."""
     row = find_discussion(site, record, num)
     _check_changeable(record, user, row)

@@ -39,7 +39,7 @@ def resolve(
         is_raw = "/raw/" in request.url.path.split(record.name, 1)[-1][:5]
         content = None if entry.large and not is_raw else read_blob(repo, entry.git_id)
     if request.method == "GET":
-        site.database.run("UPDATE repos SET downloads = downloads + 1 WHERE id = ?", record.key)
+        site.database.count("UPDATE repos SET downloads = downloads + 1 WHERE id = ?", record.key)
     if content is None:
         return _redirect(request, site, record, entry, commit_id)
     return _send(request, entry, commit_id, content)

@@ -13,16 +13,20 @@ from dulwich.repo import Repo
 from dulwich.server import BackendRepo, DictBackend, UploadPackHandler
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from hfembed.localhub.access import WEB_REPO, ReadableRepo, TheSite
-from hfembed.localhub.errors import bad_request, forbidden
+from hfembed.localhub.errors import bad_request
 from hfembed.localhub.wire import read_body
 
 router = APIRouter()
 _REQUEST_LIMIT = 64 << 20
 _ANSWER_IN_MEMORY = 8 << 20
 _BLOCK = 1 << 20
+_NO_PUSH = (
+    "git push is not served here: this Hub takes commits through its API. "
+    "Run: hf upload {name} . --repo-type {kind}, or use upload_folder of huggingface_hub.\n"
+)
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 
 
@@ -42,9 +46,9 @@ def _converse(repo: Repo, question: bytes, answer: IO[bytes], advertise: bool) -
 @router.get(WEB_REPO + "/info/refs")
 def references(request: Request, site: TheSite, record: ReadableRepo) -> Response:
     """Tell a git client what there is."""
-    service = request.query_params.get("service")
-    if service != "git-upload-pack":
-        raise forbidden("Push through the Hub's API (hf upload, upload_folder); git push is not served here.")
+    if request.query_params.get("service") != "git-upload-pack":
+        # git shows its user a refusal in plain text, and no other.
+        return PlainTextResponse(_NO_PUSH.format(name=record.full_name, kind=record.kind.value), 403)
     answer = BytesIO()
     with site.open_git(record) as repo:
         _converse(repo, b"", answer, advertise=True)

@@ -26,7 +26,7 @@ from hfembed.localhub.gitread import (
     walk_commits,
 )
 from hfembed.localhub.metadata import describe, only
-from hfembed.localhub.spaces import runtime_of
+from hfembed.localhub.spaces import address_of, runtime_of
 from hfembed.localhub.wire import plain, revision_and_path
 
 router = APIRouter()
@@ -62,6 +62,8 @@ def info(request: Request, site: TheSite, record: SeenRepo, revision: str = "mai
     facts = describe(site, record, plain(revision), blobs=blobs)
     if record.kind == "space":
         facts["runtime"] = runtime_of(site, record)
+        if (address := address_of(site, record)) is not None:
+            facts |= {"host": address, "subdomain": address.removeprefix("http://")}
     expand = request.query_params.getlist("expand") + request.query_params.getlist("expand[]")
     return only(facts, set(expand)) if expand else facts
 

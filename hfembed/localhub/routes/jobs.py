@@ -1,54 +1,62 @@
-"""Jobs and scheduled jobs."""
+"""Jobs."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-import time
-import uuid
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
+from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from hfembed.localhub.access import JsonBody, TheSite, User, Writer, base_url
 from hfembed.localhub.accounts import Visitor
-from hfembed.localhub.database import now, stamp
-from hfembed.localhub.errors import RefusalError, bad_request, forbidden
+from hfembed.localhub.database import now
+from hfembed.localhub.errors import forbidden
 from hfembed.localhub.hardware import HARDWARE
+from hfembed.localhub.html import page, table
 from hfembed.localhub.jobs import (
     TERMINAL,
     cancel_job,
     check_jobs,
-    check_spec,
     find_job,
     folder_of,
     list_jobs,
+    spec_of,
     start_job,
 )
-from hfembed.localhub.schedule import next_run, run_now
+from hfembed.localhub.jobspec import check_labels, check_spec, exposed_ports
+from hfembed.localhub.logs import last_lines, send_log
 from hfembed.localhub.site import Site
 
 router = APIRouter()
-_POLL_SECONDS = 0.05
-_KEEP_ALIVE_SECONDS = 30.0
+_PAGE_LINES = 200
+_TOLD = (
+    "dockerImage",
+    "spaceId",
+    "command",
+    "arguments",
+    "environment",
+    "labels",
+    "volumes",
+    "expose",
+    "initiator",
+)
 _ONE = "/api/jobs/{owner}/{job}"
-_SCHEDULED = "/api/scheduled-jobs/{owner}"
-_ONE_SCHEDULED = _SCHEDULED + "/{scheduled}"
 
 
-def _owner(site: Site, name: str) -> dict[str, Any]:
+def tell_owner(site: Site, name: str) -> dict[str, Any]:
+    """Return the user or organisation that a job belongs to."""
     row = site.database.row("SELECT id, name, kind FROM accounts WHERE name = ?", name)
     return (
         {"id": row["id"], "name": row["name"], "type": row["kind"]} if row else {"id": "", "name": name, "type": "user"}
     )
 
 
-def _tell(site: Site, row: sqlite3.Row) -> dict[str, Any]:
+def tell_job(site: Site, row: sqlite3.Row) -> dict[str, Any]:
+    """Return a job as the Hub tells it."""
     spec = json.loads(row["spec"])
     return {
         "type": "job",
@@ -56,17 +64,43 @@ def _tell(site: Site, row: sqlite3.Row) -> dict[str, Any]:
         "createdAt": row["created_at"],
         "startedAt": row["started_at"],
         "finishedAt": row["finished_at"],
-        **{key: spec.get(key) for key in ("dockerImage", "spaceId", "command", "arguments", "environment", "labels")},
+        **{key: spec.get(key) for key in _TOLD},
         "flavor": spec.get("flavor", "cpu-basic"),
         "timeout": spec.get("timeoutSeconds"),
         "secrets": json.loads(row["secrets"]),
-        "status": {"stage": row["stage"], "message": row["message"]},
+        "retry": (spec.get("attempts") or 1) - 1,
+        "status": _status(row, spec),
+        "durations": _durations(row),
         "exitCode": row["exit_code"],
-        "owner": _owner(site, row["owner"]),
+        "owner": tell_owner(site, row["owner"]),
     }
 
 
-def _check_reader(owner: str, user: Visitor) -> None:
+def _status(row: sqlite3.Row, spec: dict[str, Any]) -> dict[str, Any]:
+    # A job listens on this machine itself, so its ports are reached as they are.
+    urls = [f"http://127.0.0.1:{port}" for port in exposed_ports(spec)]
+    return {"stage": row["stage"], "message": row["message"], **({"exposeUrls": urls} if urls else {})}
+
+
+def _durations(row: sqlite3.Row) -> dict[str, int | None]:
+    """Return how many seconds a job waited and ran, up to now where it still does."""
+    moments = [row["created_at"], row["started_at"], row["finished_at"] or now()]
+    created, started, ended = (datetime.fromisoformat(moment) if moment else None for moment in moments)
+    assert created is not None and ended is not None
+    return {
+        "schedulingSecs": int((started - created).total_seconds()) if started else None,
+        "runningSecs": int((ended - started).total_seconds()) if started else None,
+        "totalSecs": int((ended - created).total_seconds()),
+    }
+
+
+def _initiator(site: Site, user: Visitor) -> dict[str, str]:
+    return tell_owner(site, str(user.name)) | {"type": "user"}
+
+
+def check_reader(owner: str, user: Visitor) -> None:
+    """Refuse those who may not see the jobs of a namespace."""
+    user.check_scopes("jobs")
     if not user.belongs_to(owner):
         raise forbidden(f"You don't have the rights to see the jobs of {owner}.")
 
@@ -81,16 +115,17 @@ def hardware() -> list[dict[str, Any]]:
 def create(request: Request, site: TheSite, user: Writer, owner: str, body: JsonBody) -> dict[str, Any]:
     """Start a job."""
     check_jobs(site, owner, user)
-    check_spec(body)
-    return _tell(site, find_job(site, owner, start_job(site, owner, body, base_url(request))))
+    check_spec(site, user, body)
+    job = start_job(site, owner, body, base_url(request), _initiator(site, user))
+    return tell_job(site, find_job(site, owner, job))
 
 
 @router.get("/api/jobs/{owner}")
 def list_all(request: Request, site: TheSite, user: User, owner: str) -> list[dict[str, Any]]:
     """List the jobs of a namespace, newest first."""
-    _check_reader(owner, user)
+    check_reader(owner, user)
     stages, labels = (set(request.query_params.getlist(name)) for name in ("stage", "label"))
-    told = [_tell(site, row) for row in list_jobs(site, owner)]
+    told = [tell_job(site, row) for row in list_jobs(site, owner)]
     return [
         job
         for job in told
@@ -102,8 +137,8 @@ def list_all(request: Request, site: TheSite, user: User, owner: str) -> list[di
 @router.get(_ONE)
 def inspect(site: TheSite, user: User, owner: str, job: str) -> dict[str, Any]:
     """Tell how a job stands."""
-    _check_reader(owner, user)
-    return _tell(site, find_job(site, owner, job))
+    check_reader(owner, user)
+    return tell_job(site, find_job(site, owner, job))
 
 
 @router.post(_ONE + "/cancel")
@@ -111,156 +146,65 @@ def cancel(site: TheSite, user: Writer, owner: str, job: str) -> dict[str, Any]:
     """End a job."""
     check_jobs(site, owner, user)
     cancel_job(site, find_job(site, owner, job))
-    return _tell(site, find_job(site, owner, job))
+    return tell_job(site, find_job(site, owner, job))
+
+
+@router.post(_ONE + "/duplicate")
+def duplicate(request: Request, site: TheSite, user: Writer, owner: str, job: str) -> dict[str, Any]:
+    """Start a job again as it was asked for, with its secrets."""
+    check_jobs(site, owner, user)
+    spec = spec_of(site, find_job(site, owner, job))
+    check_spec(site, user, spec)
+    copy = start_job(site, owner, spec, base_url(request), {"type": "duplicated-job", "id": job})
+    return tell_job(site, find_job(site, owner, copy))
+
+
+def change_spec(site: Site, table: str, row: sqlite3.Row, **changes: Any) -> None:
+    """Change what is kept of what a job, or a scheduled one, was asked to do."""
+    spec = json.dumps(json.loads(row["spec"]) | changes)
+    site.database.run(f"UPDATE {table} SET spec = ? WHERE id = ?", spec, row["id"])
+
+
+@router.put(_ONE + "/labels")
+def set_labels(site: TheSite, user: Writer, owner: str, job: str, body: JsonBody) -> dict[str, Any]:
+    """Replace the labels of a job."""
+    check_jobs(site, owner, user)
+    check_labels(body.get("labels"))
+    change_spec(site, "jobs", find_job(site, owner, job), labels=body.get("labels"))
+    return tell_job(site, find_job(site, owner, job))
+
+
+@router.put(_ONE + "/expose")
+def set_exposed(site: TheSite, user: Writer, owner: str, job: str, body: JsonBody) -> dict[str, Any]:
+    """Replace the ports of a job that are told; here every port of a job is this machine's anyway."""
+    check_jobs(site, owner, user)
+    exposed_ports({"expose": body})
+    change_spec(site, "jobs", find_job(site, owner, job), expose=body)
+    return tell_job(site, find_job(site, owner, job))
 
 
 @router.get(_ONE + "/logs")
-def logs(site: TheSite, user: User, owner: str, job: str, tail: int | None = None) -> StreamingResponse:
+def logs(
+    request: Request, site: TheSite, user: User, owner: str, job: str, tail: int | None = None
+) -> StreamingResponse:
     """Send the log of a job as it is written, until the job is over."""
-    _check_reader(owner, user)
-    find_job(site, owner, job)
-    headers = {"Cache-Control": "no-cache"}
-    return StreamingResponse(_log_events(site, owner, job, tail), 200, headers, "text/event-stream")
-
-
-async def _log_events(site: Site, owner: str, job: str, tail: int | None) -> AsyncIterator[str]:
+    check_reader(owner, user)
+    row = find_job(site, owner, job)
+    moment = row["created_at"]
+    first = json.dumps({"data": f"===== Job started at {moment} =====", "timestamp": moment})
     path = folder_of(site, job) / "log.jsonl"
-    row = await run_in_threadpool(find_job, site, owner, job)
-    started = json.dumps({"data": f"===== Job started at {row['started_at']} =====", "timestamp": row["started_at"]})
-    yield f"data: {started}\n\n"
-    position, last_word, first_read = 0, time.monotonic(), True
-    while True:
-        # Whether it is over is asked first: what is read after that is all there is.
-        row = await run_in_threadpool(find_job, site, owner, job)
-        is_over = row["stage"] in TERMINAL
-        lines, position = await run_in_threadpool(_read_lines, path, position)
-        if first_read and tail is not None:
-            lines = lines[max(0, len(lines) - tail) :]
-        first_read = False
-        for line in lines:
-            yield f"data: {line}\n\n"
-        if is_over and not lines:
-            return
-        if lines:
-            last_word = time.monotonic()
-        elif time.monotonic() - last_word > _KEEP_ALIVE_SECONDS:
-            last_word = time.monotonic()
-            yield ": keep-alive\n\n"
-        await asyncio.sleep(_POLL_SECONDS)
+    return send_log(request, path, lambda: find_job(site, owner, job)["stage"] in TERMINAL, tail, first)
 
 
-def _read_lines(path: Any, position: int) -> tuple[list[str], int]:
-    """Return the whole lines after a position, and the position after them."""
-    if not path.exists():
-        return [], position
-    with path.open("rb") as stream:
-        stream.seek(position)
-        content = stream.read(1 << 20)
-    whole = content[: content.rfind(b"\n") + 1]
-    return whole.decode().splitlines(), position + len(whole)
-
-
-def _tell_scheduled(site: Site, row: sqlite3.Row) -> dict[str, Any]:
-    spec = json.loads(row["spec"])
-    last = {"id": row["last_job"], "at": row["last_run_at"]} if row["last_job"] else None
-    return {
-        "id": row["id"],
-        "createdAt": row["created_at"],
-        "schedule": row["schedule"],
-        "suspend": bool(row["suspended"]),
-        "concurrency": bool(row["concurrency"]),
-        "jobSpec": {**spec, "timeout": spec.get("timeoutSeconds"), "secrets": sorted(json.loads(row["secrets"]))},
-        "status": {"lastJob": last, "nextJobRunAt": None if row["suspended"] else row["next_run_at"]},
-        "owner": _owner(site, row["owner"]),
-    }
-
-
-def _find_scheduled(site: Site, owner: str, scheduled: str) -> sqlite3.Row:
-    row = site.database.row("SELECT * FROM scheduled_jobs WHERE id = ? AND owner = ?", scheduled, owner)
-    if row is None:
-        raise RefusalError(404, "Scheduled job not found")
-    return row
-
-
-@router.post(_SCHEDULED)
-def create_scheduled(site: TheSite, user: Writer, owner: str, body: JsonBody) -> dict[str, Any]:
-    """Create a job that starts again and again."""
-    check_jobs(site, owner, user)
-    spec = body.get("jobSpec")
-    if not isinstance(spec, dict):
-        raise bad_request('"jobSpec" is required')
-    check_spec(spec)
-    schedule = str(body.get("schedule"))
-    following = stamp(next_run(schedule, datetime.now(UTC)))
-    scheduled = uuid.uuid4().hex[:24]
-    secrets = spec.pop("secrets", None) or {}
-    site.database.run(
-        "INSERT INTO scheduled_jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?)",
-        scheduled,
-        owner,
-        schedule,
-        bool(body.get("suspend")),
-        bool(body.get("concurrency")),
-        json.dumps(spec),
-        json.dumps(secrets),
-        now(),
-        following,
-    )
-    return _tell_scheduled(site, _find_scheduled(site, owner, scheduled))
-
-
-@router.get(_SCHEDULED)
-def list_scheduled(site: TheSite, user: User, owner: str) -> list[dict[str, Any]]:
-    """List the scheduled jobs of a namespace."""
-    _check_reader(owner, user)
-    rows = site.database.rows("SELECT * FROM scheduled_jobs WHERE owner = ? ORDER BY created_at", owner)
-    return [_tell_scheduled(site, row) for row in rows]
-
-
-@router.get(_ONE_SCHEDULED)
-def inspect_scheduled(site: TheSite, user: User, owner: str, scheduled: str) -> dict[str, Any]:
-    """Tell how a scheduled job stands."""
-    _check_reader(owner, user)
-    return _tell_scheduled(site, _find_scheduled(site, owner, scheduled))
-
-
-@router.delete(_ONE_SCHEDULED)
-def delete_scheduled(site: TheSite, user: Writer, owner: str, scheduled: str) -> dict[str, Any]:
-    """Delete a scheduled job; what it started goes on."""
-    check_jobs(site, owner, user)
-    _find_scheduled(site, owner, scheduled)
-    site.database.run("DELETE FROM scheduled_jobs WHERE id = ?", scheduled)
-    return {}
-
-
-def _suspend(site: Site, user: Visitor, owner: str, scheduled: str, suspended: bool) -> dict[str, Any]:
-    check_jobs(site, owner, user)
-    row = _find_scheduled(site, owner, scheduled)
-    following = stamp(next_run(row["schedule"], datetime.now(UTC)))
-    site.database.run(
-        "UPDATE scheduled_jobs SET suspended = ?, next_run_at = ? WHERE id = ?", suspended, following, scheduled
-    )
-    return _tell_scheduled(site, _find_scheduled(site, owner, scheduled))
-
-
-@router.post(_ONE_SCHEDULED + "/suspend")
-def suspend(site: TheSite, user: Writer, owner: str, scheduled: str) -> dict[str, Any]:
-    """Stop starting a scheduled job."""
-    return _suspend(site, user, owner, scheduled, True)
-
-
-@router.post(_ONE_SCHEDULED + "/resume")
-def resume(site: TheSite, user: Writer, owner: str, scheduled: str) -> dict[str, Any]:
-    """Start a scheduled job again when it is due."""
-    return _suspend(site, user, owner, scheduled, False)
-
-
-@router.post(_ONE_SCHEDULED + "/run")
-def run_scheduled(request: Request, site: TheSite, user: Writer, owner: str, scheduled: str) -> dict[str, Any]:
-    """Start a scheduled job now."""
-    check_jobs(site, owner, user)
-    _find_scheduled(site, owner, scheduled)
-    job = run_now(site, scheduled, base_url(request))
-    if job is None:
-        raise RefusalError(409, "The last job still runs, and this scheduled job may not run twice at a time.")
-    return _tell(site, find_job(site, owner, job))
+@router.get("/jobs/{owner}/{job}")
+def job_page(site: TheSite, user: User, owner: str, job: str) -> HTMLResponse:
+    """Show a person how a job stands, with the end of its log."""
+    check_reader(owner, user)
+    told = tell_job(site, find_job(site, owner, job))
+    command = " ".join(told["command"] or [])
+    facts = [["Stage", told["status"]["stage"]], ["Hardware", told["flavor"]], ["Command", command]]
+    if told["status"]["message"]:
+        facts.append(["Message", told["status"]["message"]])
+    rows = [[name, escape(str(value))] for name, value in facts]
+    log = escape("\n".join(last_lines(folder_of(site, job) / "log.jsonl", _PAGE_LINES)))
+    return page(f"Job {job}", f"<h1>Job {escape(job)}</h1>{table(rows)}<pre>{log}</pre>")

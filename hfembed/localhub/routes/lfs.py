@@ -9,7 +9,16 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from hfembed.localhub.access import WEB_REPO, AnyVisitor, JsonBody, SeenRepo, TheSite, base_url, check_files
+from hfembed.localhub.access import (
+    WEB_REPO,
+    AnyVisitor,
+    JsonBody,
+    SeenRepo,
+    TheSite,
+    base_url,
+    check_discuss,
+    check_files,
+)
 from hfembed.localhub.errors import RefusalError, bad_request, forbidden, too_large
 from hfembed.localhub.largefiles import IncomingFile
 from hfembed.localhub.records import RepoRecord
@@ -31,6 +40,8 @@ def batch(request: Request, site: TheSite, record: SeenRepo, visitor: AnyVisitor
     # Contributors who may only open pull requests upload here as well.
     if operation == "upload" and (visitor.name is None or visitor.role == "read"):
         raise forbidden("You must use a token with the write role to upload large files.")
+    if operation == "upload":
+        check_discuss(record, visitor)
     link = f"{base_url(request)}/lfs/{record.key}"
     objects = body.get("objects") or []
     if operation == "download":

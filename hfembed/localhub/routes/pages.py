@@ -29,6 +29,7 @@ from hfembed.localhub.gitread import (
 from hfembed.localhub.html import link, page, table
 from hfembed.localhub.metadata import describe_short
 from hfembed.localhub.records import RepoKind, RepoRecord, list_repos, may_read
+from hfembed.localhub.spaces import runtime_of
 from hfembed.localhub.wire import revision_and_path
 
 router = APIRouter()
@@ -83,14 +84,23 @@ def _file_rows(record: RepoRecord, revision: str, files: list[Entry]) -> list[li
     return [[link(f"{base}/{quote(file.path)}", file.path), f"{file.size:,} bytes"] for file in files]
 
 
+def _space_state(site: TheSite, record: RepoRecord) -> str:
+    """Return how a Space stands, with the way to its app where it runs."""
+    told = runtime_of(site, record)
+    app = f" · {link(f'/{record.web_path}/app', 'Open the app')}" if "domains" in told else ""
+    message = f"<pre>{escape(told['errorMessage'])}</pre>" if "errorMessage" in told else ""
+    return f"<p><strong>{escape(told['stage'])}</strong>{app}</p>{message}"
+
+
 @router.get(WEB_REPO)
 def repository(site: TheSite, record: SeenRepo) -> HTMLResponse:
     """Show the card of a repository."""
     with site.open_git(record) as repo:
         text = (read_file(repo, resolve_revision(repo, "main"), "README.md") or b"").decode("utf-8", "replace")
     tags = " ".join(f"<code>{escape(str(tag))}</code>" for tag in describe_short(site, record)["tags"])
+    state = _space_state(site, record) if record.kind is RepoKind.SPACE else ""
     card = _MARKDOWN.render(split_card(text)[1]) or "<p>This repository has no card.</p>"
-    return page(record.full_name, f"{_heading(record)}<p>{tags}</p><article>{card}</article>")
+    return page(record.full_name, f"{_heading(record)}<p>{tags}</p>{state}<article>{card}</article>")
 
 
 @router.get(WEB_REPO + "/tree/{revision}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from hfembed.localhub.access import JsonBody, TheSite, User, WritableRepo, Writer, base_url, check_write
+from hfembed.localhub.access import JsonBody, ManagedRepo, TheSite, User, Writer, base_url, check_manage
 from hfembed.localhub.accounts import Visitor
 from hfembed.localhub.database import now
 from hfembed.localhub.errors import RefusalError, bad_request, forbidden, repo_not_found
@@ -23,7 +23,9 @@ from hfembed.localhub.records import (
     may_read,
     rename_repo,
 )
+from hfembed.localhub.sealing import seal
 from hfembed.localhub.site import Site
+from hfembed.localhub.spaces import forget_space
 
 router = APIRouter()
 _SPACE_CARD = """---
@@ -67,6 +69,7 @@ def make_repo(site: Site, visitor: Visitor, kind: RepoKind, full_name: str, body
         namespace, name
     ):
         raise forbidden(f'You don\'t have the rights to create a {kind.value} under the namespace "{namespace}".')
+    visitor.check_scopes("contribute-repos", "manage-repos")
     sdk = body.get("sdk")
     if kind is RepoKind.SPACE and sdk not in ("gradio", "docker", "static", "streamlit"):
         raise bad_request('"sdk" must be one of [gradio, docker, static, streamlit]')
@@ -80,6 +83,8 @@ def make_repo(site: Site, visitor: Visitor, kind: RepoKind, full_name: str, body
     except RefusalError:
         shutil.rmtree(site.folder_of(record.key), ignore_errors=True)
         raise
+    if visitor.client:
+        site.database.run("INSERT INTO application_repos VALUES (?, ?)", record.key, visitor.client)
     if kind is RepoKind.SPACE:
         _insert_space(site, record, body)
     return record
@@ -103,7 +108,7 @@ def _insert_space(site: Site, record: RepoRecord, body: dict[str, Any]) -> None:
                     record.key,
                     plural,
                     item["key"],
-                    item["value"],
+                    seal(site.root, str(item["value"])) if plural == "secrets" else str(item["value"]),
                     item.get("description"),
                     now(),
                 )
@@ -128,7 +133,7 @@ def _named(site: Site, user: Visitor, kind: RepoKind, full_name: str) -> RepoRec
     record = find_repo(site.database, kind, namespace, name)
     if record is None or not may_read(record, user):
         raise repo_not_found(signed_in=True)
-    check_write(record, user)
+    check_manage(record, user)
     return record
 
 
@@ -139,6 +144,7 @@ def delete(site: TheSite, user: User, body: JsonBody) -> dict[str, Any]:
     with site.writing(record):
         # The record goes first: a folder without one is swept away at the next start.
         delete_repo(site.database, record.key)
+    forget_space(site, record)
     shutil.rmtree(site.folder_of(record.key), ignore_errors=True)
     return {}
 
@@ -156,7 +162,7 @@ def move(site: TheSite, user: Writer, body: JsonBody) -> dict[str, Any]:
 
 
 @router.put("/api/{kinds:kinds}/{namespace}/{name}/settings")
-def settings(site: TheSite, record: WritableRepo, body: JsonBody) -> dict[str, Any]:
+def settings(site: TheSite, record: ManagedRepo, body: JsonBody) -> dict[str, Any]:
     """Change who may see a repository."""
     if body.get("private") is not None or body.get("visibility") is not None:
         site.database.run("UPDATE repos SET private = ? WHERE id = ?", _is_private(body), record.key)

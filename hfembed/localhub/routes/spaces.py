@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from hfembed.localhub.access import API_REPO, JsonBody, ReadableRepo, SeenRepo, TheSite, User, WritableRepo, base_url
 from hfembed.localhub.database import now
@@ -13,12 +13,25 @@ from hfembed.localhub.errors import RefusalError, bad_request
 from hfembed.localhub.gitread import list_files, read_blob, resolve_revision
 from hfembed.localhub.gitwrite import Authorship, Changes, add_blob, commit_changes
 from hfembed.localhub.hardware import HARDWARE, SPACE_HARDWARE
+from hfembed.localhub.logs import send_log
 from hfembed.localhub.records import RepoRecord
 from hfembed.localhub.routes.repos import make_repo
+from hfembed.localhub.sealing import seal
 from hfembed.localhub.site import Site
-from hfembed.localhub.spaces import refresh_space, runtime_of
+from hfembed.localhub.spaces import (
+    ACTIVE,
+    address_of,
+    folder_of_space,
+    refresh_space,
+    restart_if_active,
+    runtime_of,
+    start_space,
+    stop_space,
+)
 
 router = APIRouter()
+# The file of each log, and the stages in which it still grows.
+_LOGS = {"run": ("log.jsonl", ACTIVE), "build": ("build.jsonl", ("BUILDING", "RUNNING_BUILDING"))}
 _SPACE = "/api/{kinds:space_kinds}/{namespace}/{name}"
 
 
@@ -54,10 +67,11 @@ def set_setting(site: TheSite, record: WritableRepo, setting: str, body: JsonBod
             record.key,
             setting,
             str(item["key"]),
-            str(item["value"]),
+            seal(site.root, str(item["value"])) if setting == "secrets" else str(item["value"]),
             item.get("description"),
             now(),
         )
+    restart_if_active(site, record)
     return _settings(site, record, setting)
 
 
@@ -67,6 +81,7 @@ def delete_setting(site: TheSite, record: WritableRepo, setting: str, body: Json
     site.database.run(
         "DELETE FROM space_settings WHERE repo = ? AND type = ? AND key = ?", record.key, setting, body.get("key")
     )
+    restart_if_active(site, record)
     return _settings(site, record, setting)
 
 
@@ -88,6 +103,9 @@ def request_hardware(site: TheSite, record: WritableRepo, body: JsonBody) -> dic
         body.get("sleepTimeSeconds"),
         record.key,
     )
+    told = runtime_of(site, record)
+    if site.runner is not None and told["stage"] != "PAUSED" and told["hardware"]["current"] != flavor:
+        start_space(site, record)
     return runtime_of(site, record)
 
 
@@ -118,15 +136,14 @@ def delete_storage(site: TheSite, record: WritableRepo) -> dict[str, Any]:
 @router.post(_SPACE + "/pause")
 def pause(site: TheSite, record: WritableRepo) -> dict[str, Any]:
     """Pause a Space."""
-    site.database.run("UPDATE spaces SET stage = 'PAUSED', hardware = NULL WHERE repo = ?", record.key)
+    stop_space(site, record, "PAUSED")
     return runtime_of(site, record)
 
 
 @router.post(_SPACE + "/restart")
 def restart(site: TheSite, record: WritableRepo) -> dict[str, Any]:
-    """Take a Space out of its pause; its program is declared here, not run, so it stands stopped."""
-    site.database.run("UPDATE spaces SET stage = 'STOPPED' WHERE repo = ?", record.key)
-    refresh_space(site, record)
+    """Build and start a Space, also out of its pause; where it does not run here, it stands stopped."""
+    start_space(site, record)
     return runtime_of(site, record)
 
 
@@ -137,9 +154,45 @@ def space_hardware() -> list[dict[str, Any]]:
 
 
 @router.get(_SPACE + "/logs/{log}")
-def logs(site: TheSite, record: WritableRepo, log: str) -> StreamingResponse:
-    """Send the log of a Space; one that never ran has an empty log."""
-    return StreamingResponse(iter([": keep-alive\n\n"]), media_type="text/event-stream")
+def logs(request: Request, site: TheSite, record: WritableRepo, log: str, tail: int | None = None) -> Response:
+    """Send the log of a Space's app or of its build, as it is written; one that never ran has an empty log."""
+    if log not in _LOGS:
+        raise RefusalError(404, f"There is no log {log!r}; use {' or '.join(_LOGS)}.")
+    row = site.database.row("SELECT run FROM space_runs WHERE repo = ?", record.key)
+    if row is None or row["run"] is None:
+        return StreamingResponse(iter([": keep-alive\n\n"]), media_type="text/event-stream")
+    name, stages = _LOGS[log]
+
+    def is_over() -> bool:
+        latest = site.database.row(
+            "SELECT stage, run FROM spaces JOIN space_runs ON space_runs.repo = spaces.repo WHERE spaces.repo = ?",
+            record.key,
+        )
+        return latest is None or latest["run"] != row["run"] or latest["stage"] not in stages
+
+    return send_log(request, folder_of_space(site, record.key) / row["run"] / name, is_over, tail)
+
+
+@router.get(_SPACE + "/host")
+def host(site: TheSite, record: SeenRepo) -> dict[str, str]:
+    """Tell where the running app of a Space is reached, as gradio's client asks for it."""
+    address = address_of(site, record)
+    if address is None:
+        raise RefusalError(404, f"The Space {record.full_name} is not running.")
+    return {"subdomain": address.removeprefix("http://"), "host": address}
+
+
+@router.get("/{kinds:space_prefix}{namespace}/{name}/app")
+def visit(site: TheSite, record: ReadableRepo) -> Response:
+    """Lead a visitor to the running app of a Space; one that sleeps is woken up."""
+    address = address_of(site, record)
+    if address is not None and site.runner is not None:
+        site.runner.visit(record.key)
+        return RedirectResponse(address, 302)
+    stage = runtime_of(site, record)["stage"]
+    if stage == "SLEEPING":
+        start_space(site, record)
+    raise RefusalError(503, f"The Space {record.full_name} is not running: {stage}.", Retry_After="2")
 
 
 @router.post(API_REPO + "/duplicate")

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from hfembed.localhub.access import API_REPO, SeenRepo, TheSite, Writer, base_url, check_files
+from hfembed.localhub.access import API_REPO, SeenRepo, TheSite, Writer, base_url, check_discuss, check_files
 from hfembed.localhub.errors import RefusalError, too_large
 from hfembed.localhub.largefiles import IncomingFile
 from hfembed.localhub.routes.lfs import receive
@@ -28,6 +28,7 @@ _WRITE = "xet-write"
 def write_token(request: Request, response: Response, site: TheSite, record: SeenRepo, user: Writer) -> dict[str, Any]:
     """Hand out a token for sending chunks; contributors who may only open pull requests get one too."""
     check_files(site, record, user)
+    check_discuss(record, user)
     query = site.large_files.sign(_WRITE, record.key, str(user.name), 0)
     expires = int(time.time()) + 3600
     address = f"{base_url(request)}/xet/{site.identity}"
@@ -62,7 +63,7 @@ async def upload_xorb(request: Request, site: TheSite, identity: str, name: str)
     def keep(incoming: IncomingFile) -> None:
         incoming.close()
         target.parent.mkdir(exist_ok=True)
-        incoming.path.replace(target)
+        incoming.move_to(target)
 
     await receive(request, site, _XORB_LIMIT, keep)
     return {"was_inserted": True}
