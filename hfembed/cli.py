@@ -55,7 +55,8 @@ def run(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="A recipe file.")] = None,
     preset: Annotated[str | None, typer.Option(help="The preset to start from; see hfembed presets.")] = None,
     corpus: Annotated[
-        str | None, typer.Option(metavar="SRC", help="A file, a folder, or org/name[:config][@revision] on the Hub.")
+        str | None,
+        typer.Option(metavar="SRC", help="A file, a folder, org/name[:config][@revision] on the Hub, or hf:// files."),
     ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="MODEL", help="The model to start from: a folder or a Hub id.")
@@ -104,9 +105,38 @@ def _stage_command(name: str, summary: str) -> None:
     app.command(name)(command)
 
 
+_stage_command("pull", "Bring the corpus into the run.")
+
+
+@app.command()
+def generate(
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="The run folder.")] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the queries of a few documents, and stop.")] = False,
+    documents: Annotated[int, typer.Option("--documents", min=1, help="Documents to preview.")] = 5,
+    corpus: Annotated[str | None, typer.Option(metavar="SRC", help="Preview this corpus, without a run.")] = None,
+    max_cost: Annotated[float | None, typer.Option(metavar="SUM", help="Stop before the queries cost more.")] = None,
+    prompts: Annotated[bool, typer.Option("--prompts", help="Print the folder of the prompts, and stop.")] = False,
+    settings: SetOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Make queries for the documents, split into train, dev and test."""
+    options = {"generate.llm.max_cost": max_cost}
+    if prompts:
+        _show_prompts(output)
+    elif preview:
+        _preview(folder, corpus, documents, settings or [], options, output)
+    else:
+        with command_errors(output):
+            from hfembed.errors import InputError
+
+            if folder is None or corpus is not None:
+                raise InputError(
+                    "generate works in the folder of a run.", "hfembed generate DIR, or: --preview --corpus SRC"
+                )
+        _run_stage("generate", folder, settings or [], output, options)
+
+
 for _name, _summary in {
-    "pull": "Bring the corpus into the run.",
-    "generate": "Make queries for the documents, split into train, dev and test.",
     "mine": "Find hard negatives for the training queries.",
     "train": "Train, and fold the result into the model's weights.",
     "evaluate": "Score base, tuned and BM25 on the held-out test, with a verdict.",
@@ -222,6 +252,46 @@ def compare(
 app.add_typer(cli_hub.app, name="hub")
 
 
+def _show_prompts(output: Format) -> None:
+    from hfembed import terminal
+    from hfembed.generate.llm.prompts import prompts_folder
+
+    if output is Format.JSON:
+        terminal.print_json({"prompts": str(prompts_folder())})
+    else:
+        typer.echo(str(prompts_folder()))
+
+
+def _preview(
+    folder: Path | None, corpus: str | None, count: int, settings: list[str], options: dict[str, Any], output: Format
+) -> None:
+    with command_errors(output):
+        import tempfile
+
+        from hfembed import pipeline, terminal
+        from hfembed.errors import InputError
+        from hfembed.generate.preview import preview
+        from hfembed.recipe import make_recipe
+        from hfembed.run import Run
+
+        if (folder is None) == (corpus is None):
+            raise InputError(
+                "A preview needs a run or a corpus, one of them.", "--preview --corpus SRC, or --preview DIR"
+            )
+        with terminal.screen() as listener, tempfile.TemporaryDirectory(prefix="hfembed-preview-") as temporary:
+            target = Run(folder or Path(temporary))
+            if corpus is not None:
+                recipe = _from_anywhere(make_recipe(settings=settings, options={**options, "corpus": corpus}))
+                pipeline.run(recipe, target, until="pull", listeners=[listener])
+            else:
+                recipe = _recipe_for_stage("generate", target, settings, options)
+            shown = preview(recipe, target, count, [listener])
+        if output is Format.JSON:
+            terminal.print_json(shown.to_json())
+        else:
+            terminal.show_preview(shown.to_json())
+
+
 def _is_plain_model(folder: Path) -> bool:
     from hfembed.run import LAYOUT
 
@@ -284,6 +354,7 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
         return _from_anywhere(make_recipe(settings=settings))
     kept = Run.open(target.folder).recipe()
     changed = apply_settings(kept.model_dump(mode="json"), settings, options)
+    changed = _from_anywhere(changed, "generate.llm.prompts", "generate.llm.model")
     for change in changes(kept, changed, STAGE_NAMES):
         if STAGE_NAMES.index(change.stage) < STAGE_NAMES.index(name):
             raise RunMismatchError(
@@ -293,12 +364,21 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
     return changed
 
 
-def _from_anywhere(recipe: Any) -> Any:
+def _from_anywhere(recipe: Any, *keys: str) -> Any:
     """Return the recipe with absolute paths, so that its run can be continued from any folder."""
+    from hfembed.recipe import GenerateMethod, apply_settings
     from hfembed.resources import local_path
 
-    paths = {key: local_path(getattr(recipe, key) or "") for key in ("corpus", "base")}
-    return recipe.model_copy(update={key: str(path.resolve()) for key, path in paths.items() if path is not None})
+    llm = recipe.generate.llm
+    named = {
+        "corpus": recipe.corpus,
+        "base": recipe.base,
+        "generate.llm.prompts": llm.prompts,
+        "generate.llm.model": llm.model if recipe.generate.method is GenerateMethod.MODEL else None,
+    }
+    paths = {key: local_path(named[key] or "") for key in keys or named}
+    absolute = {key: str(path.resolve()) for key, path in paths.items() if path is not None}
+    return apply_settings(recipe.model_dump(mode="json"), options=absolute) if absolute else recipe
 
 
 def _run_name(corpus: str, preset: str) -> str:

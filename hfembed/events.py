@@ -98,12 +98,13 @@ class Task:
         """Announce the work as 0 of `total`."""
         self._stage, self._events = reporter.stage, events
         self._message, self._total, self._unit = message, total, unit
-        self._done, self._started, self._last = 0, time.monotonic(), 0.0
+        self._done, self._started, self._last, self._detail = 0, time.monotonic(), 0.0, ""
         self._emit()
 
-    def advance(self, count: int = 1) -> None:
-        """Count `count` more units as done."""
+    def advance(self, count: int = 1, detail: str = "") -> None:
+        """Count `count` more units as done; `detail` says what else there is to know by now."""
         self._done += count
+        self._detail = detail or self._detail
         if time.monotonic() - self._last >= MIN_INTERVAL:
             self._emit()
 
@@ -116,7 +117,8 @@ class Task:
     def _emit(self) -> None:
         self._last = time.monotonic()
         elapsed = round(self._last - self._started, 3)
-        event = Event("progress", self._stage, self._message, self._done, self._total, self._unit, elapsed)
+        data = {"detail": self._detail} if self._detail else {}
+        event = Event("progress", self._stage, self._message, self._done, self._total, self._unit, elapsed, data)
         self._events.emit(event)
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from hfembed.errors import RecipeError, choices, nearest
 from hfembed.resources import presets_folder
@@ -127,6 +136,26 @@ class TrainMethod(StrEnum):
     """What a training phase changes."""
 
     ADAPTER = "adapter"
+    FULL = "full"
+    LORA = "lora"
+    QLORA = "qlora"
+
+
+class LossType(StrEnum):
+    """What a phase on the encoder's own weights minimises."""
+
+    CONTRASTIVE = "contrastive"
+    GIST = "gist"
+    EMBED_DISTILL = "embed_distill"
+    MARGIN_MSE = "margin_mse"
+    DISTILL_KL = "distill_kl"
+
+
+class Tracker(StrEnum):
+    """A dashboard that follows training."""
+
+    TENSORBOARD = "tensorboard"
+    TRACKIO = "trackio"
 
 
 class Variant(StrEnum):
@@ -396,7 +425,7 @@ class Mine(Section):
     sources: list[CandidateSource] = Field(
         [CandidateSource.DENSE], min_length=1, description="where candidates come from; given negatives always count"
     )
-    candidates: int = Field(64, ge=2, le=1_000, description="documents looked at per query and source")
+    candidates: int = Field(256, ge=2, le=1_000, description="documents looked at per query and source")
     cap: Cap = Field(Cap(), description="the cap on a negative's score")
     sampler: Sampler = Field(Sampler(), description="how negatives are picked from the candidates")
     cross_encoder: CrossCheck = Field(CrossCheck(), description="a second opinion on candidates")
@@ -404,8 +433,14 @@ class Mine(Section):
     block_size: int = Field(8_192, ge=16, description="documents scored at a time; bounds the memory")
 
 
+Mix = Annotated[
+    dict[QueryKind, Annotated[float, Field(ge=0, le=100)]],
+    Field(description="kinds of query learned from, and how much each counts; all of them when empty"),
+]
+
+
 class Phase(Section):
-    """One training phase."""
+    """One training phase of the adapter: a map on cached embeddings, folded into the weights."""
 
     method: TrainMethod = Field(TrainMethod.ADAPTER, description="what is trained")
     temperature: float = Field(0.05, gt=0, le=1, description="softmax temperature")
@@ -414,6 +449,87 @@ class Phase(Section):
     learning_rate: float = Field(5e-4, gt=0, description="AdamW learning rate")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
     pool: int = Field(16_384, ge=16, description="documents each query is compared with, drawn when more")
+    kinds: Mix = {}
+
+
+class Lora(Section):
+    """How large the low-rank adapters of lora and qlora are; they are merged into the weights at the end."""
+
+    rank: int = Field(16, ge=1, le=1_024, description="rank of each adapter")
+    alpha: int = Field(32, ge=1, description="scale of the adapters, against the rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="dropout in front of each adapter")
+    targets: list[str] | None = Field(
+        None, min_length=1, description="layers that get one, by the end of their names; every linear one when not set"
+    )
+
+
+class Stop(Section):
+    """When a phase ends early: dev is looked at while it lasts, and the best weights seen are kept."""
+
+    looks: int = Field(5, ge=1, le=1_000, description="times that dev is looked at")
+    patience: int | None = Field(2, ge=1, description="looks without a better one that end the phase; null: never")
+
+
+class Tuning(Section):
+    """One training phase of the encoder's own weights."""
+
+    method: Literal[TrainMethod.FULL, TrainMethod.LORA, TrainMethod.QLORA] = Field(description="what is trained")
+    loss: LossType = Field(LossType.CONTRASTIVE, description="what is minimised")
+    temperature: float = Field(0.05, gt=0, le=1, description="softmax temperature")
+    in_batch: bool = Field(True, description="contrastive: whether the documents of other rows are negatives too")
+    negatives: int = Field(1, ge=0, le=32, description="mined negatives used per row, the first ones")
+    dimensions: list[Annotated[int, Field(ge=1)]] = Field([], description="shorter vectors trained too (Matryoshka)")
+    kinds: Mix = {}
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak of AdamW's learning rate; when not set: 2e-5, 1e-4 for lora and qlora"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    epochs: int = Field(1, ge=1, description="passes over the rows")
+    steps: int | None = Field(None, ge=1, description="optimiser steps, instead of epochs")
+    batch_size: int = Field(32, ge=1, description="rows per batch and process")
+    accumulate: int = Field(1, ge=1, description="batches per step")
+    mini_batch: int | None = Field(
+        None, ge=1, description="texts encoded at a time, so that large batches fit in memory (gradient caching)"
+    )
+    max_length: int | None = Field(
+        None, ge=8, description="tokens read of a text; when not set: what 95 % of the texts need"
+    )
+    freeze: int = Field(0, ge=0, description="full: lower layers left as they are, the embeddings with them")
+    lora: Lora = Field(Lora(), description="adapters of lora and qlora")
+    stop: Stop = Field(Stop(), description="when the phase ends early")
+
+    def peak(self) -> float:
+        """Return the peak of the learning rate."""
+        return self.learning_rate or (2e-5 if self.method is TrainMethod.FULL else 1e-4)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Tuning:
+        if self.loss is LossType.CONTRASTIVE and not self.in_batch and not self.negatives:
+            raise RecipeError(
+                "A phase with in_batch false and negatives 0 has nothing to tell its positives from.",
+                "Set its negatives to 1 or more, or in_batch to true.",
+            )
+        if self.loss in (LossType.MARGIN_MSE, LossType.DISTILL_KL) and not self.negatives:
+            raise RecipeError(f"A phase with the loss {self.loss} needs negatives, but uses 0.", "Set its negatives.")
+        cached = self.loss is LossType.GIST or (self.loss is LossType.CONTRASTIVE and self.in_batch)
+        if self.mini_batch is not None and not cached:
+            raise RecipeError(
+                "mini_batch is for losses that compare the rows of a batch: contrastive with in_batch, and gist.",
+                "Leave mini_batch out and set accumulate: without in-batch negatives it gives the same gradient.",
+            )
+        return self
+
+
+def _form_of_phase(value: Any) -> str:
+    method = value.get("method") if isinstance(value, Mapping) else getattr(value, "method", None)
+    tuned = (TrainMethod.FULL, TrainMethod.LORA, TrainMethod.QLORA)
+    return "[tuning]" if method in tuned else "[adapter]"
+
+
+AnyPhase = Annotated[
+    Annotated[Phase, Tag("[adapter]")] | Annotated[Tuning, Tag("[tuning]")], Discriminator(_form_of_phase)
+]
 
 
 class Fold(Section):
@@ -430,11 +546,24 @@ class Fold(Section):
 class Train(Section):
     """What is trained, and how far the result moves away from the base."""
 
-    phases: list[Phase] = Field([Phase()], min_length=1, description="training phases, in order")
+    phases: list[AnyPhase] = Field([Phase()], min_length=1, description="training phases, in order")
     strength: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "auto", description="0 is the base, 1 all that was learned; auto is chosen on dev"
     )
     fold: Fold = Field(Fold(), description="folding the map into the weights")
+    teacher: str | None = Field(
+        None, min_length=1, description="model that gist and the distilling losses listen to; when not set: the base"
+    )
+    dev_queries: str | None = Field(
+        None, min_length=1, description="queries of people with the ids that answer them; they weigh most in choosing"
+    )
+    checkpoint_seconds: float = Field(180, gt=0, description="time between checkpoints of full, lora and qlora")
+    report_to: list[Tracker] = Field([], description="dashboards that full, lora and qlora report to")
+
+    def reads(self) -> tuple[str, ...]:
+        """Return what train reads besides the base: another teacher, queries that people asked."""
+        wanted = {"teacher": self.teacher, "dev_queries": self.dev_queries}
+        return tuple(name for name, value in wanted.items() if value is not None)
 
 
 class Evaluate(Section):
@@ -638,13 +767,14 @@ def _validate(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
 
 def _location(problem: Mapping[str, Any]) -> list[str | int]:
     # Members of a union and keys of a dictionary put tags into the location that nobody typed.
-    return [part for part in problem["loc"] if part not in ("literal['auto']", "constrained-float", "[key]")]
+    tags = ("literal['auto']", "constrained-float", "[key]", "[adapter]", "[tuning]")
+    return [part for part in problem["loc"] if part not in tags]
 
 
 def _sentence(model: type[BaseModel], key: str, problems: list[dict[str, Any]]) -> str:
     first = problems[0]
     if first["type"] == "extra_forbidden":
-        *parents, last = _location(first)
+        *parents, last = first["loc"]
         known = _known_keys(model, parents)
         return f"unknown key '{key}'; allowed: {choices(known)}. {nearest(str(last), known)}".strip()
     rules = [_rule(problem) for problem in problems]
@@ -670,8 +800,9 @@ def _nearest_choice(problem: dict[str, Any], seen: Any) -> str:
 def _known_keys(model: type[BaseModel], location: list[Any]) -> list[str]:
     current: Any = model
     for part in location:
-        if isinstance(part, int):
-            continue
-        current = current.model_fields[part].annotation
-        current = next((arg for arg in get_args(current) if isinstance(arg, type)), current)
+        if part in ("[adapter]", "[tuning]"):
+            current = Phase if part == "[adapter]" else Tuning
+        elif not isinstance(part, int):
+            current = current.model_fields[part].annotation
+            current = next((arg for arg in get_args(current) if isinstance(arg, type)), current)
     return list(current.model_fields)

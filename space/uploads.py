@@ -11,7 +11,7 @@ from pathlib import Path
 from hfembed.corpus import TABLES, TEXTS
 from hfembed.errors import CorpusError, choices
 
-ALLOWED = (".jsonl", ".csv", ".parquet", ".txt", ".md")
+ALLOWED = (*TABLES, *TEXTS)
 MAX_NAME = 80
 MAX_FILES = 2_000
 
@@ -33,7 +33,7 @@ def check_uploads(files: Sequence[Path], max_megabytes: int) -> None:
         raise CorpusError(f"The files hold {size:,.0f} MB; this Space takes at most {max_megabytes:,} MB.")
     suffixes = {file.suffix.lower() for file in files}
     if suffixes & set(TEXTS) and suffixes & set(TABLES):
-        raise CorpusError("Texts (.txt .md) and tables (.jsonl .csv .parquet) are mixed.", "Upload one of the two.")
+        raise CorpusError(f"Texts ({' '.join(TEXTS)}) and tables ({' '.join(TABLES)}) are mixed.", "Upload one of the two.")
 
 
 def safe_name(name: str) -> str:

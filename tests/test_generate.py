@@ -21,20 +21,29 @@ from hypothesis import strategies as st
 from hfembed.corpus import Documents
 from hfembed.errors import StageError
 from hfembed.events import Events, Reporter
-from hfembed.generate import generate
-from hfembed.generate.extractive import (
-    MAX_SENTENCE_WORDS,
-    DocumentFrequencies,
-    split_sentences,
-    words_of,
-    write_queries,
-)
-from hfembed.generate.stage import Query, Split, drop_ambiguous, split_groups
+from hfembed.generate import generate, parallel
+from hfembed.generate.extractive import KEYWORD_COUNTS, MAX_SENTENCE_WORDS, WRITERS, Passage, write_queries
+from hfembed.generate.files import weigh_queries
+from hfembed.generate.query import Query, Split
+from hfembed.generate.split import split_groups
+from hfembed.generate.statements import questions_of, read_statement
+from hfembed.generate.vocabulary import Vocabulary
 from hfembed.recipe import Generate, QueryKind
 from hfembed.run import LAYOUT, Run, hash_folder
 from hfembed.stage import Outcome
+from hfembed.text import split_sentences, words_of
 
-ALL = {QueryKind.TITLE: 1, QueryKind.SENTENCE: 2, QueryKind.KEYWORD: 3}
+ALL = Generate().kinds
+
+
+def passage(body: str, title: str = "", others: tuple[str, ...] = ("other words",), seed: int = 1) -> Passage:
+    return Passage("a", title, body, Vocabulary([f"{title} {body}", *others]), seed)
+
+
+def texts_of(
+    kind: QueryKind, count: int, body: str, title: str = "", others: tuple[str, ...] = ("other",)
+) -> list[str]:
+    return [text for _, text in write_queries(passage(body, title, others), {kind: count})]
 
 
 def make(
@@ -125,13 +134,28 @@ def test_the_queries_of_a_document_do_not_depend_on_the_order_of_documents(tmp_p
 
 def test_a_document_draws_by_itself_whatever_else_is_drawn():
     body = " ".join(f"Sentence number {n} talks about device{n} here." for n in range(20))
-    frequencies = DocumentFrequencies([body, "other words"])
-    first = write_queries("a", "", body, {QueryKind.SENTENCE: 2}, frequencies, 1)
-    write_queries("b", "", body, {QueryKind.SENTENCE: 2}, frequencies, 1)
-    assert write_queries("a", "", body, {QueryKind.SENTENCE: 2}, frequencies, 1) == first
-    drawn = {tuple(write_queries(i, "", body, {QueryKind.SENTENCE: 2}, frequencies, 1)) for i in "abcdefgh"}
-    assert len(drawn) > 4
-    assert len({tuple(write_queries("a", "", body, {QueryKind.SENTENCE: 2}, frequencies, s)) for s in range(8)}) > 4
+    vocabulary = Vocabulary([body, "other words"])
+
+    def drawn(identity: str, seed: int, kinds: dict[QueryKind, int]) -> tuple[str, ...]:
+        made = write_queries(Passage(identity, "", body, vocabulary, seed), kinds)
+        return tuple(text for kind, text in made if kind is QueryKind.SENTENCE)
+
+    sentences = {QueryKind.SENTENCE: 2}
+    first = drawn("a", 1, sentences)
+    drawn("b", 1, sentences)
+    assert drawn("a", 1, sentences) == first == drawn("a", 1, {**ALL, QueryKind.LEAD: 0, **sentences})
+    assert len({drawn(identity, 1, sentences) for identity in "abcdefgh"}) > 4
+    assert len({drawn("a", seed, sentences) for seed in range(8)}) > 4
+
+
+def test_several_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = as_rows(some_documents(40))
+    one, _ = make(tmp_path / "one", rows)
+    monkeypatch.setattr(parallel, "WORTH_PROCESSES", 10)
+    monkeypatch.setattr(parallel, "CHUNK", 7)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    two, _ = make(tmp_path / "two", rows)
+    assert hash_folder(one.path("triplets")) == hash_folder(two.path("triplets"))
 
 
 # Splits
@@ -168,34 +192,7 @@ def test_splits_follow_the_seed():
     assert split_groups(groups, Generate(), 1) != split_groups(groups, Generate(), 2)
 
 
-# Filters
-
-
-def query(text: str, row: int, split: Split = Split.TRAIN) -> Query:
-    return Query(text, QueryKind.KEYWORD, row, split)
-
-
-def test_a_text_that_names_several_documents_is_dropped_everywhere():
-    kept, dropped = drop_ambiguous([query("Red Pump", 0), query("red pump!", 1, Split.TEST), query("blue pump", 1)])
-    assert [q.text for q in kept] == ["blue pump"] and dropped == {"ambiguous": 2}
-
-
-def test_a_query_repeated_for_its_own_document_is_kept_once():
-    kept, dropped = drop_ambiguous([query("red pump", 0), query("Red, pump", 0), query("RED PUMP", 0)])
-    assert [q.text for q in kept] == ["red pump"] and dropped == {"repeated": 2}
-
-
-def test_a_query_without_words_is_dropped():
-    kept, dropped = drop_ambiguous([query("?!", 0), query("", 1), query("_", 2)])
-    assert kept == [] and dropped == {"empty": 3}
-
-
-@given(st.lists(st.tuples(st.sampled_from(["a b", "A  b", "c", "", "d e", "D"]), st.integers(0, 3)), max_size=12))
-def test_what_is_kept_names_one_document_and_nothing_vanishes_uncounted(made: list[tuple[str, int]]):
-    kept, dropped = drop_ambiguous([query(text, row) for text, row in made])
-    assert len(kept) + sum(dropped.values()) == len(made)
-    texts = [" ".join(words_of(q.text)) for q in kept]
-    assert len(texts) == len(set(texts)) and all(texts)
+# What is made
 
 
 def test_a_title_shared_by_documents_makes_no_query(tmp_path: Path):
@@ -203,9 +200,6 @@ def test_a_title_shared_by_documents_makes_no_query(tmp_path: Path):
     run, outcome = make(tmp_path / "run", rows)
     assert outcome.dropped["ambiguous"] >= 30 and "title" not in outcome.counts
     assert not any(kind == "title" for found in queries_of(run).values() for kind, _ in found)
-
-
-# What is made
 
 
 def test_every_kind_is_made_as_often_as_asked(tmp_path: Path):
@@ -227,14 +221,13 @@ def test_a_kind_asked_for_no_times_is_not_made(tmp_path: Path):
 
 
 def test_sentences_asked_for_no_times_are_not_made_of_single_sentences_either():
-    body = "One single sentence stands alone in this whole document."
-    assert write_queries("a", "", body, {QueryKind.SENTENCE: 0}, DocumentFrequencies([body]), 1) == []
+    assert texts_of(QueryKind.SENTENCE, 0, "One single sentence stands alone in this whole document.") == []
 
 
 def test_a_document_of_one_sentence_is_not_its_own_query():
     body = "The left main pump leaks after seven hundred hours of work in salt water."
     for seed in range(20):
-        ((_, text),) = write_queries("a", "", body, {QueryKind.SENTENCE: 2}, DocumentFrequencies([body]), seed)
+        ((_, text),) = write_queries(passage(body, seed=seed), {QueryKind.SENTENCE: 2})
         assert text in body and 4 <= len(text.split()) < len(body.split())
 
 
@@ -250,69 +243,131 @@ def test_a_corpus_of_single_sentences_can_be_learned_from(tmp_path: Path):
         assert all(text != texts[identity] for _, text in found)
 
 
-def test_long_sentences_are_cut(tmp_path: Path):
+def test_long_sentences_are_cut():
     body = "Short sentence stands at the start. " + "word " * 200 + "end. Another sentence stands at the end."
     for seed in range(5):
-        made = write_queries("a", "", body, {QueryKind.SENTENCE: 3}, DocumentFrequencies([body]), seed)
+        made = write_queries(passage(body, seed=seed), {QueryKind.SENTENCE: 3, QueryKind.DEFINITION: 1})
         assert max(len(text.split()) for _, text in made) <= MAX_SENTENCE_WORDS
 
 
 def test_keywords_are_words_of_the_document_that_tell_it_apart():
-    texts = [f"common filler words and gadget{n} with widget{n} near sprocket{n}" for n in range(10)]
-    frequencies = DocumentFrequencies(texts)
-    made = write_queries("a", "", texts[3], {QueryKind.KEYWORD: 6}, frequencies, 1)
-    keywords = [text for kind, text in made if kind is QueryKind.KEYWORD]
+    texts = tuple(f"common filler words and gadget{n} with widget{n} near sprocket{n}" for n in range(10))
+    keywords = texts_of(QueryKind.KEYWORD, 6, texts[3], others=texts)
     for text in keywords:
         assert set(text.split()) <= {"gadget3", "widget3", "sprocket3"}
-    assert len(keywords) >= 2 and frequencies.weight("common") == 0 < frequencies.weight("gadget3")
+    vocabulary = Vocabulary(texts)
+    assert len(keywords) >= 2 and vocabulary.weight("common") == 0 < vocabulary.weight("gadget3")
 
 
-def test_keywords_keep_the_order_of_the_text():
+def test_keywords_keep_the_order_of_the_text_and_come_in_several_lengths():
     text = "zebra crossing apple orchard mango grove"
-    made = write_queries("a", "", text, {QueryKind.KEYWORD: 3}, DocumentFrequencies([text, "other"]), 1)
-    for query_text in (text for kind, text in made if kind is QueryKind.KEYWORD):
-        places = [text.split().index(word) for word in query_text.split()]
+    made = texts_of(QueryKind.KEYWORD, 4, text)
+    assert sorted(len(query.split()) for query in made) == sorted(KEYWORD_COUNTS)
+    for query in made:
+        places = [text.split().index(word) for word in query.split()]
         assert places == sorted(places)
 
 
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("One here. Two there! Three where? Four.", ["One here.", "Two there!", "Three where?", "Four."]),
-        ("Version 2.5 costs 3.7 units. It works.", ["Version 2.5 costs 3.7 units.", "It works."]),
-        ("A paragraph\nwith a break\n\nand another one", ["A paragraph with a break", "and another one"]),
-        ('He said "Stop." Then he left.', ['He said "Stop.', "Then he left."]),
-        ("Öl läuft aus. Über Nacht steht es. Потом стоит.", ["Öl läuft aus.", "Über Nacht steht es.", "Потом стоит."]),
-        ("", []),
-        ("  \n\n ", []),
-    ],
-)  # fmt: skip
-def test_text_is_split_at_sentence_ends_and_blank_lines(text: str, sentences: list[str]):
-    assert split_sentences(text) == sentences
+PUMP = (
+    "A bilge pump (BP) is a device that moves water out of the lowest part of a hull. Corrosion causes early failure. "
+    "To prime the pump by hand, open the small valve. If the float switch sticks, the pump never stops. "
+    "The impeller is used to push water through the hose."
+)
+
+
+def test_a_sentence_that_defines_something_gives_the_term_and_what_is_said_of_it():
+    statement = read_statement("A bilge pump (BP) is a device that moves water.")
+    assert statement and (statement.term, statement.said) == ("bilge pump", "a device that moves water.")
+    assert texts_of(QueryKind.TERM, 1, PUMP) == ["bilge pump"]
+    (masked,) = texts_of(QueryKind.DEFINITION, 1, PUMP)
+    assert masked.startswith("a device that moves water") and "pump" not in masked
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("sentence", "question"),
     [
-        "Είναι έτοιμο. Έτσι είναι.",
-        "To jest pompa. Łatwo przecieka.",
-        "Pumpa curi. Šef je ljut.",
-        "泵漏油。机械师更换零件。",
+        ("A bilge pump is a device.", "What is a bilge pump?"),
+        ("Bilge pumps are devices of all sizes.", "What are Bilge pumps?"),
+        ("Early failure of pumps is caused by salt water.", "What causes Early failure of pumps?"),
+        ("The impeller is used to push water.", "What is the impeller used for?"),
+        ("To prime the pump by hand, open the valve.", "How do I prime the pump by hand?"),
+        ("Here you can set the alarm level of the tank.", "How do I set the alarm level of the tank?"),
+        ("If the float switch sticks, the pump never stops.", "What happens if the float switch sticks?"),
+        ("Corrosion causes early failure.", "What causes early failure?"),
     ],
 )
-def test_sentences_of_other_languages_are_split_too(text: str):
-    assert len(split_sentences(text)) == 2
+def test_a_question_is_built_around_what_a_sentence_states(sentence: str, question: str):
+    assert question in questions_of(sentence)
 
 
-@given(st.text(max_size=300))
-def test_splitting_loses_no_word(text: str):
-    words = [word for sentence in split_sentences(text) for word in words_of(sentence)]
-    assert words == words_of(text)
+@pytest.mark.parametrize(
+    "sentence", ["It is a device.", "There are two valves.", "Conditions which are known.", "Yes."]
+)
+def test_a_sentence_that_names_nothing_defines_nothing(sentence: str):
+    assert read_statement(sentence) is None and questions_of(sentence) == []
+
+
+def test_a_paraphrase_drops_words_and_changes_their_order():
+    body = " ".join(
+        f"The red{n} valve{n} sends{n} hatch{n} above deck{n} near{n} pump{n} quickly{n}." for n in range(20)
+    )
+    made = texts_of(QueryKind.PARAPHRASE, 10, body)
+    sentences = [set(words_of(sentence)) for sentence in split_sentences(body)]
+    orders = 0
+    for text in made:
+        words = text.split()
+        (own,) = (sentence for sentence in sentences if set(words) <= sentence)
+        assert 2 <= len(words) <= 0.7 * len(own)
+        orders += words != sorted(words, key=body.lower().index)
+    assert len(made) == 10 and orders > 5
+
+
+def test_phrases_are_runs_between_stop_words_and_names():
+    body = "The small float switch of an AX-200 is under the engine bed. It was checked by Ada Lovelace for the yard."
+    assert set(texts_of(QueryKind.PHRASE, 9, body)) == {"small float switch", "AX-200", "engine bed", "Ada Lovelace"}
+
+
+def test_a_heading_is_asked_about_as_a_side_of_its_subject():
+    (made,) = texts_of(QueryKind.ASPECT, 2, "The valve opens by itself after an hour.", "Bilge pump > Maintenance")
+    assert made in ("Maintenance of Bilge pump", "Bilge pump Maintenance")
+    (made,) = texts_of(QueryKind.ASPECT, 2, "The treatment of early corrosion is simple and quickly done.")
+    assert made in ("treatment of early corrosion", "early corrosion treatment")
+
+
+def test_words_that_many_documents_open_with_are_sides_of_their_subjects():
+    others = tuple(f"Maintenance plans cover engine{n} and gear{n}." for n in range(5))
+    others += tuple(f"Plain words about thing{n}." for n in range(20))
+    made = texts_of(QueryKind.ASPECT, 2, "Maintenance plans cover the bilge pump of every hull.", others=others)
+    assert any("maintenance" in text or "plans" in text for text in made)
+
+
+def test_every_kind_that_the_recipe_knows_by_default_has_a_writer():
+    assert set(WRITERS) == {kind for kind, count in ALL.items() if count}
+    assert {kind for kind, _ in write_queries(passage(PUMP, "Bilge pump"), ALL)} >= set(WRITERS) - {QueryKind.ASPECT}
+
+
+# How much a query counts
+
+
+def test_every_document_and_every_kind_it_offers_counts_alike():
+    rich = [Query(f"k{n}", QueryKind.KEYWORD, (0,), Split.TRAIN) for n in range(6)]
+    rich += [Query("t", QueryKind.TITLE, (0,), Split.TRAIN)]
+    poor = [Query("s", QueryKind.SENTENCE, (1,), Split.TRAIN)]
+    weights = weigh_queries(rich + poor, {})
+    assert sum(weights) == pytest.approx(8) and sum(weights[:6]) == pytest.approx(weights[6]) == pytest.approx(2)
+    assert weights[7] == pytest.approx(4)
+
+
+def test_the_recipe_can_make_a_kind_count_less_or_not_at_all():
+    queries = [Query("k", QueryKind.KEYWORD, (0,), Split.TRAIN), Query("t", QueryKind.TITLE, (0,), Split.TRAIN)]
+    assert weigh_queries(queries, {QueryKind.KEYWORD: 3}) == pytest.approx([1.5, 0.5])
+    assert weigh_queries(queries, {QueryKind.KEYWORD: 0}) == pytest.approx([0, 2])
+    assert weigh_queries(queries, dict.fromkeys(QueryKind, 0.0)) == [1, 1]
 
 
 @given(title=st.text(max_size=30), body=st.text(max_size=200), seed=st.integers(0, 9))
 def test_any_text_can_be_written_about(title: str, body: str, seed: int):
-    made = write_queries("a", title, body, ALL, DocumentFrequencies([f"{title} {body}", "other"]), seed)
+    made = write_queries(passage(body, title, seed=seed), ALL)
     assert all(isinstance(text, str) for _, text in made)
     assert Counter(kind for kind, _ in made)[QueryKind.SENTENCE] <= 2
 
@@ -335,7 +390,7 @@ def test_other_languages_get_queries_too(tmp_path: Path, language: str):
     assert outcome.counts["train"] >= 20 and len(queries_of(run)) >= 30
     for identity, found in queries_of(run).items():
         document = next(row["text"] for row in rows if row["id"] == identity)
-        for _, text in found:
+        for _, text in (pair for pair in found if pair[0] in ("sentence", "keyword", "lead", "phrase")):
             assert all(word in document.lower() for word in text.lower().split())
 
 
@@ -350,7 +405,7 @@ def test_the_test_set_is_a_beir_folder_that_others_can_read(tmp_path: Path):
     assert len(queries) == len(qrels) == outcome.counts["test"]
     assert {row["query-id"] for row in qrels} == set(queries)
     assert all(row["corpus-id"] in corpus and row["score"] == "1" for row in qrels)
-    assert {query["metadata"]["kind"] for query in queries.values()} <= {"title", "sentence", "keyword"}
+    assert {query["metadata"]["kind"] for query in queries.values()} <= set(map(str, WRITERS))
 
 
 def test_the_pairs_hold_query_positive_group_and_kind(tmp_path: Path):
@@ -361,7 +416,7 @@ def test_the_pairs_hold_query_positive_group_and_kind(tmp_path: Path):
         rows = pairs(run, name)
         assert len(rows) == outcome.counts[split] > 0
         for row in rows:
-            assert list(row) == ["query_id", "query", "positive", "positive_id", "group", "kind"]
+            assert row["writer"] == "extractive" and row["negatives"] == [] and row["weight"] > 0
             assert row["positive"] == text_of[row["positive_id"]] and row["query_id"].startswith(row["kind"])
         assert len({row["query_id"] for row in rows}) == len(rows)
 

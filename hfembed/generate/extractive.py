@@ -1,113 +1,207 @@
-"""Queries cut from the documents themselves: no model, no key, the same ones every time."""
+"""Queries cut from the documents themselves: no model, no key, the same ones every time.
+
+People ask in many ways: a title, a few words, a name, a question, a description whose word they forgot.
+Each kind of query here stands for one of them. Which kind the people of a corpus will use is not known,
+and a model that learns one kind alone learns its style; so each document gives queries of every kind that
+it has something to offer for, and `weigh_queries` lets each of them count alike.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from unicodedata import category
-
-from bm25s.stopwords import STOPWORDS_EN_PLUS
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from hfembed.corpus import join_title
+from hfembed.generate.statements import Statement, questions_of, read_statement
+from hfembed.generate.vocabulary import Vocabulary
 from hfembed.recipe import QueryKind
+from hfembed.text import STOPWORDS, split_phrases, split_sentences, words_of
 
-# Vowel signs and accents that stand as characters of their own belong to the word they are in.
-MARKS = "".join(chr(code) for code in (*range(0x300, 0x2000), *range(0xA800, 0xAC00)) if category(chr(code))[0] == "M")
-WORD = re.compile(rf"[^\W_](?:[\w{MARKS}'\u2019-]*[\w{MARKS}])?")
-# Where a sentence may end; it does unless a small letter follows, as after an abbreviation.
-SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u0964])[\"')\]\u00bb\u201d]*\s+|(?<=[\u3002\uff01\uff1f])\s*|\n{2,}")
-OPENING = "\"'([\u00ab\u201c"
 MIN_SENTENCE_WORDS = 5
 MAX_SENTENCE_WORDS = 40
-KEYWORD_COUNTS = (2, 3, 5)
+# From one word to five: some people type a name, others half a sentence.
+KEYWORD_COUNTS = (3, 2, 5, 1)
 KEYWORD_POOL = 10
-STOPWORDS = frozenset(STOPWORDS_EN_PLUS)
-# A word in more than this share of the documents tells none of them apart.
-COMMON_SHARE = 0.2
+PHRASE_POOL = 6
+# A paraphrase keeps this share of a sentence's telling words, in another order.
+PARAPHRASE_SHARES = (0.3, 0.6)
+MAX_TERM_WORDS = 6
+# Questions are made from what a document says first; that is what it is about.
+ASKED_SENTENCES = 12
+HEADING_PATH = " > "
+SIDE = re.compile(r"(?P<side>\w[\w -]{2,40}?) (?:of|for|in) (?:an? |the )?(?P<subject>.+)", re.IGNORECASE)
 
 
-class DocumentFrequencies:
-    """In how many documents each word stands."""
+@dataclass(frozen=True)
+class Passage:
+    """One document, and what its queries are made of; each part is worked out when first asked for."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        """Count the words of every text once."""
-        self._counts: Counter[str] = Counter()
-        self._documents = 0
-        for text in texts:
-            self._documents += 1
-            self._counts.update(set(words_of(text)))
+    identity: str
+    title: str
+    body: str
+    vocabulary: Vocabulary
+    seed: int
 
-    def weight(self, word: str) -> float:
-        """Return how telling a word is; nothing for one that stands in many documents."""
-        count = self._counts[word]
-        if count > max(2, COMMON_SHARE * self._documents):
-            return 0.0
-        return math.log((1 + self._documents) / (1 + count)) + 1.0
+    def draw(self, kind: QueryKind) -> random.Random:
+        """Return the chance of one kind: it depends on nothing but seed, document and kind."""
+        name = f"{self.seed}:{kind}:{self.identity}".encode("utf-8", "surrogatepass")
+        return random.Random(int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big"))
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """The sentences that are long enough to say something."""
+        return [text for text in split_sentences(self.body) if len(text.split()) >= MIN_SENTENCE_WORDS]
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words that could be searched for, in order."""
+        found = words_of(join_title(self.title, self.body))
+        return [word for word in found if word not in STOPWORDS and not word.isdigit()]
+
+    @cached_property
+    def telling(self) -> list[str]:
+        """The words by how well they tell this document from the others."""
+        counts = Counter(self.words)
+        weights = {word: count * self.vocabulary.weight(word) for word, count in counts.items()}
+        return sorted((word for word, weight in weights.items() if weight > 0), key=lambda word: (-weights[word], word))
+
+    @cached_property
+    def phrases(self) -> list[str]:
+        """Runs of words between stop words, and names, the most telling first."""
+        weight = self.vocabulary.weight
+        scores: dict[str, float] = {}
+        for phrase in split_phrases(self.body):
+            words = words_of(phrase)
+            scores[phrase] = scores.get(phrase, 0.0) + sum(map(weight, words)) / len(words)
+        return sorted((phrase for phrase, score in scores.items() if score > 0), key=lambda p: (-scores[p], p))
+
+    @cached_property
+    def statement(self) -> Statement | None:
+        """The first sentence that says what something is."""
+        return next(filter(None, map(read_statement, self.sentences)), None)
+
+    def in_order(self, words: Sequence[str]) -> str:
+        """Return words as one query, in the order in which they first stand in the document."""
+        places = {word: place for place, word in reversed(list(enumerate(self.words)))}
+        return " ".join(sorted(words, key=places.__getitem__))
+
+    def part(self, sentence: str, draw: random.Random) -> str:
+        """Return a sentence as a query: cut where long, and in half where it is all the document says."""
+        words = sentence.split()
+        if len(self.sentences) > 1:
+            return " ".join(words[:MAX_SENTENCE_WORDS])
+        length = min(MAX_SENTENCE_WORDS, max(MIN_SENTENCE_WORDS - 1, len(words) // 2))
+        start = draw.randrange(len(words) - length + 1)
+        return " ".join(words[start : start + length])
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in lower case, in order."""
-    return [word.lower() for word in WORD.findall(text)]
+def write_queries(passage: Passage, kinds: Mapping[QueryKind, int]) -> list[tuple[QueryKind, str]]:
+    """Return the queries of one document, at most as many of each kind as asked for, each text once."""
+    made: dict[str, QueryKind] = {}
+    for kind, writer in WRITERS.items():
+        count = kinds.get(kind, 0)
+        if count:
+            for text in writer(passage, count)[:count]:
+                made.setdefault(text, kind)
+    return [(kind, text) for text, kind in made.items()]
 
 
-def write_queries(
-    identity: str, title: str, body: str, kinds: Mapping[QueryKind, int], frequencies: DocumentFrequencies, seed: int
-) -> list[tuple[QueryKind, str]]:
-    """Return the queries of one document, at most as many of each kind as asked for.
+def _titles(passage: Passage, count: int) -> list[str]:
+    return [passage.title] if passage.title else []
 
-    The draw depends on the seed and the document alone, so documents can be done in any order.
-    """
-    draw = random.Random(int.from_bytes(hashlib.blake2b(f"{seed}:{identity}".encode(), digest_size=8).digest(), "big"))
-    made: list[tuple[QueryKind, str]] = []
-    if kinds.get(QueryKind.TITLE) and title:
-        made.append((QueryKind.TITLE, title))
-    made += [(QueryKind.SENTENCE, text) for text in _sentences(body, kinds.get(QueryKind.SENTENCE, 0), draw)]
-    text = join_title(title, body)
-    made += [(QueryKind.KEYWORD, text) for text in _keywords(text, kinds.get(QueryKind.KEYWORD, 0), frequencies, draw)]
+
+def _leads(passage: Passage, count: int) -> list[str]:
+    return [passage.part(text, passage.draw(QueryKind.LEAD)) for text in passage.sentences[:1]]
+
+
+def _sentences(passage: Passage, count: int) -> list[str]:
+    draw = passage.draw(QueryKind.SENTENCE)
+    return [passage.part(text, draw) for text in draw.sample(passage.sentences, min(count, len(passage.sentences)))]
+
+
+def _paraphrases(passage: Passage, count: int) -> list[str]:
+    """Drop words of a sentence and change their order, so that meaning is left and wording is not."""
+    draw = passage.draw(QueryKind.PARAPHRASE)
+    made = []
+    for sentence in draw.sample(passage.sentences, min(count, len(passage.sentences))):
+        words = list(dict.fromkeys(word for word in words_of(sentence) if word not in STOPWORDS))
+        if len(words) > 2:
+            share = draw.uniform(*PARAPHRASE_SHARES)
+            made.append(" ".join(draw.sample(words, max(2, min(len(words) - 1, round(share * len(words)))))))
     return made
 
 
-def split_sentences(text: str) -> list[str]:
-    """Split a text at sentence ends and blank lines."""
-    sentences, start = [], 0
-    for end in SENTENCE_END.finditer(text):
-        goes_on = text[end.end() : end.end() + 2].lstrip(OPENING)[:1].islower()
-        if not goes_on or "\n\n" in end.group():
-            sentences.append(text[start : end.start()])
-            start = end.end()
-    sentences.append(text[start:])
-    return [" ".join(sentence.split()) for sentence in sentences if sentence.strip()]
-
-
-def _sentences(body: str, count: int, draw: random.Random) -> list[str]:
-    sentences = [text for text in split_sentences(body) if len(text.split()) >= MIN_SENTENCE_WORDS]
-    chosen = draw.sample(sentences, min(count, len(sentences)))
-    if count and len(sentences) == 1:  # the whole document would be its own query: take a part of it
-        chosen = [_part(sentences[0].split(), draw)]
-    return [" ".join(text.split()[:MAX_SENTENCE_WORDS]) for text in chosen]
-
-
-def _part(words: list[str], draw: random.Random) -> str:
-    length = max(MIN_SENTENCE_WORDS - 1, len(words) // 2)
-    start = draw.randrange(len(words) - length + 1)
-    return " ".join(words[start : start + length])
-
-
-def _keywords(text: str, count: int, frequencies: DocumentFrequencies, draw: random.Random) -> list[str]:
-    found = [word for word in words_of(text) if word not in STOPWORDS and not word.isdigit()]
-    weights = {word: occurrences * frequencies.weight(word) for word, occurrences in Counter(found).items()}
-    ranked = sorted((word for word in weights if weights[word] > 0), key=lambda word: (-weights[word], word))
-    pool, position = ranked[:KEYWORD_POOL], {word: place for place, word in reversed(list(enumerate(found)))}
+def _keywords(passage: Passage, count: int) -> list[str]:
+    draw, pool = passage.draw(QueryKind.KEYWORD), passage.telling[:KEYWORD_POOL]
     made = []
     for number in range(count):
         size = KEYWORD_COUNTS[number % len(KEYWORD_COUNTS)]
-        if size > len(pool):
-            continue
-        # The most telling words for the short queries, a draw of telling words for the long ones.
-        chosen = pool[:size] if size < max(KEYWORD_COUNTS) else draw.sample(pool, size)
-        made.append(" ".join(sorted(chosen, key=position.__getitem__)))
+        if size <= len(pool):
+            # The most telling words for the short queries, a draw of telling words for the long ones.
+            made.append(passage.in_order(pool[:size] if size < max(KEYWORD_COUNTS) else draw.sample(pool, size)))
     return made
+
+
+def _phrases(passage: Passage, count: int) -> list[str]:
+    pool = passage.phrases[:PHRASE_POOL]
+    return passage.draw(QueryKind.PHRASE).sample(pool, min(count, len(pool)))
+
+
+def _terms(passage: Passage, count: int) -> list[str]:
+    statement = passage.statement
+    return [statement.term] if statement and len(statement.term.split()) <= MAX_TERM_WORDS else []
+
+
+def _definitions(passage: Passage, count: int) -> list[str]:
+    """Give what is said of a term without the term: somebody describes what they lack the word for."""
+    statement = passage.statement
+    if statement is None:
+        return []
+    words = [word for word in statement.said.split() if word.strip(".,;:()").lower() not in statement.words]
+    return [" ".join(words[:MAX_SENTENCE_WORDS])] if len(words) >= MIN_SENTENCE_WORDS else []
+
+
+def _questions(passage: Passage, count: int) -> list[str]:
+    draw = passage.draw(QueryKind.QUESTION)
+    asked = list(
+        dict.fromkeys(text for sentence in passage.sentences[:ASKED_SENTENCES] for text in questions_of(sentence))
+    )
+    # What the document opens with is what it is about; the others are drawn.
+    return asked[:1] + draw.sample(asked[1:], min(count - 1, len(asked) - 1)) if asked else []
+
+
+def _aspects(passage: Passage, count: int) -> list[str]:
+    """Ask for one side of the document's subject: a heading, "treatment for X", or what many documents open with."""
+    draw = passage.draw(QueryKind.ASPECT)
+    path = [part for part in passage.title.split(HEADING_PATH) if part]
+    opening = passage.sentences[0] if passage.sentences else ""
+    if len(path) > 1:
+        subject, sides = path[0], path[:0:-1]
+    elif passage.statement and (match := SIDE.fullmatch(passage.statement.term)):
+        subject, sides = match["subject"], [match["side"].lower()]
+    else:
+        named = passage.statement.term if passage.statement else None
+        subject = named or next((phrase for phrase in passage.phrases if phrase in opening), "")
+        own, often = set(words_of(subject)), passage.vocabulary.opens_many
+        sides = [word for word in dict.fromkeys(words_of(opening)) if word not in own and often(word)]
+        sides = draw.sample(sides, min(count, len(sides)))
+    return [draw.choice((f"{side} of {subject}", f"{subject} {side}")) for side in sides if subject]
+
+
+WRITERS: dict[QueryKind, Callable[[Passage, int], list[str]]] = {
+    QueryKind.TITLE: _titles,
+    QueryKind.TERM: _terms,
+    QueryKind.QUESTION: _questions,
+    QueryKind.DEFINITION: _definitions,
+    QueryKind.ASPECT: _aspects,
+    QueryKind.LEAD: _leads,
+    QueryKind.SENTENCE: _sentences,
+    QueryKind.PARAPHRASE: _paraphrases,
+    QueryKind.PHRASE: _phrases,
+    QueryKind.KEYWORD: _keywords,
+}

@@ -1,5 +1,6 @@
 """Every call to the Hub; nothing else in hfembed makes one."""
 
+from hfembed.hub.chat import Chat, is_forbidden_offline, stored_token
 from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, stream_dataset
 from hfembed.hub.models import REPO_ID, TUNED, ModelSource, fingerprint_model, local_model, locate_model
 from hfembed.hub.publish import Published, Upload, publish, read_back
@@ -8,6 +9,7 @@ from hfembed.hub.tokenizers import TokenizerSource, locate_tokenizer
 __all__ = [
     "REPO_ID",
     "TUNED",
+    "Chat",
     "ModelSource",
     "Published",
     "TokenizerSource",
@@ -16,10 +18,12 @@ __all__ = [
     "dataset_files",
     "dataset_revision",
     "fingerprint_model",
+    "is_forbidden_offline",
     "local_model",
     "locate_model",
     "locate_tokenizer",
     "publish",
     "read_back",
+    "stored_token",
     "stream_dataset",
 ]

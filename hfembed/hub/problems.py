@@ -11,7 +11,7 @@ from hfembed.errors import HubError
 
 @contextmanager
 def hub_errors(what: str) -> Iterator[None]:
-    """Turn what the clients raise (0.36 through requests, 1.x and 2.x through httpx) into one sentence."""
+    """Turn what the clients raise (0.36 through requests, 1.x through httpx, 2.x through httpx2) into one sentence."""
     # It warns of what is no matter here: a repo without a card, a commit that changes nothing.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
@@ -68,7 +68,7 @@ def is_unreachable(error: BaseException) -> bool:
         return False
     # The connection errors of requests and httpx; an OSError with a number is a matter of this machine's disk.
     library = type(error).__module__.split(".")[0]
-    return library in ("httpx", "httpcore", "requests") or (isinstance(error, OSError) and error.errno is None)
+    return library in ("httpx", "httpcore", "httpx2", "httpcore2", "requests") or (isinstance(error, OSError) and error.errno is None)
 
 
 def first_line(error: BaseException) -> str:

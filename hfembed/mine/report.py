@@ -23,6 +23,8 @@ SAMPLE_CHARACTERS = 100
 # A negative above this share of the lowest positive's score is probably an unmarked answer.
 SUSPECTED = 0.95
 MAX_SHORT = 0.05
+# A document far from everything has no others than such; one in a thousand of them is no concern.
+MAX_SUSPECTED = 0.001
 RATIO = (0.5, 0.98)
 MAX_GINI = 0.5
 
@@ -117,7 +119,7 @@ def warn(facts: dict[str, Any], report: Reporter, settings: Mine) -> None:
     if short > MAX_SHORT:
         report.warn(
             f"{short:.0%} of the queries have too few candidates under the cap. Look at more of them: "
-            "--set mine.candidates=256, or raise the cap: --set mine.cap.value=0.98"
+            "--set mine.candidates=1000, or raise the cap: --set mine.cap.value=0.98"
         )
     if ratio is not None and ratio < RATIO[0]:
         report.warn(
@@ -129,7 +131,7 @@ def warn(facts: dict[str, Any], report: Reporter, settings: Mine) -> None:
             f"Negatives score {ratio:.2f} of their positive at the median: many may be unmarked answers, or the base "
             "model tells documents of this corpus badly apart. Lower the cap: --set mine.cap.value=0.9"
         )
-    if suspected > 0:
+    if suspected > MAX_SUSPECTED:
         uncapped = settings.cap.type is CapType.NONE
         remedy = "--set mine.cap.type=percent" if uncapped else "--set mine.cap.value=0.95 --set mine.short_rows=drop"
         report.warn(
@@ -144,7 +146,7 @@ def _warn_of_imbalance(sampler: dict[str, Any], report: Reporter) -> None:
     if near is not None and not NEAR_SHARES[0] <= near <= NEAR_SHARES[1]:
         report.warn(
             f"{near:.0%} of the negatives are near ones, which is not balanced. Look at more candidates: "
-            "--set mine.candidates=256"
+            "--set mine.candidates=1000"
         )
     if gini > MAX_GINI:
         report.warn(
