@@ -103,9 +103,10 @@ def learn(recipe: Recipe, run: Run) -> tuple[Map, int]:
         Job(run, recipe, run.folder, silent(), sources), Embedder(sources.base, run.path(LAYOUT.embeddings))
     )
     phases, seed = recipe.train.phases, recipe.seed
-    learned, _ = learn_map(data.train, data.documents, data.groups, phases, seed)
     choice = choose_strength(data.train, data.dev, data.documents, data.groups, phases, seed, silent())
-    return Map(learned.weights, choice.strength), len(data.train)
+    pairs = data.train.with_rows(data.dev)
+    learned, _ = learn_map(pairs, data.documents, data.groups, phases, seed)
+    return Map(learned.weights, choice.strength), len(pairs)
 
 
 def score(collection: Collection, queries: np.ndarray, documents: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,15 @@ def made_up(
     noisy = vectors[positives] + 0.4 * draw.normal(size=(queries, WIDTH)).astype(np.float32)
     noisy[:, 0] += np.float32(twist)
     kinds = np.array([KINDS[n % 3] for n in range(queries)])
-    return vectors, np.arange(documents), Pairs(unit(noisy), positives, kinds, np.zeros((queries, 0), dtype=np.int64))
+    return vectors, np.arange(documents), as_pairs(unit(noisy), positives, kinds)
+
+
+def as_pairs(
+    queries: np.ndarray, positives: np.ndarray, kinds: np.ndarray, negatives: np.ndarray | None = None
+) -> Pairs:
+    none = np.zeros((len(queries), 0), dtype=np.int64)
+    weights = np.ones(len(queries), dtype=np.float32)
+    return Pairs(queries, positives, kinds, none if negatives is None else negatives, positives[:, None], weights)
 
 
 # The map
@@ -100,11 +109,29 @@ def test_every_phase_trains_on_what_the_one_before_left():
 def test_near_duplicates_of_the_positive_are_no_negatives():
     documents = unit(np.eye(4, WIDTH, dtype=np.float32))
     documents[1] = documents[0]  # a copy of the answer
-    pairs = Pairs(documents[:1], np.array([0]), np.array(["title"]), np.zeros((1, 0), dtype=np.int64))
+    pairs = as_pairs(documents[:1], np.array([0]), np.array(["title"]))
     phase = [Phase(steps=1, temperature=0.05)]
     _, apart = learn_map(pairs, documents, np.array([0, 1, 2, 3]), phase, 0)
     _, together = learn_map(pairs, documents, np.array([0, 0, 2, 3]), phase, 0)
     assert apart[0] == pytest.approx(math.log(2), abs=1e-3) and together[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_other_answers_of_a_query_are_no_negatives():
+    documents = unit(np.eye(4, WIDTH, dtype=np.float32))
+    documents[1] = documents[0]  # answers the same query
+    alone = as_pairs(documents[:1], np.array([0]), np.array(["multi_hop"]))
+    phase = [Phase(steps=1, temperature=0.05)]
+    _, losses = learn_map(replace(alone, answers=np.array([[0, 1]])), documents, np.arange(4), phase, 0)
+    assert losses[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_row_without_weight_is_never_learned_from():
+    documents, groups, pairs = made_up()
+    misled = replace(pairs, queries=np.concatenate([pairs.queries[:45], -pairs.queries[45:]]))
+    weights = np.repeat([1, 0], 45).astype(np.float32)
+    first, _ = learn_map(replace(misled, weights=weights), documents, groups, [Phase(steps=5, batch_size=16)], 0)
+    second, _ = learn_map(replace(pairs, weights=weights), documents, groups, [Phase(steps=5, batch_size=16)], 0)
+    assert np.array_equal(first.weights, second.weights)
 
 
 def test_a_drawn_pool_always_holds_the_answer_and_the_mined_negatives():
@@ -112,7 +139,7 @@ def test_a_drawn_pool_always_holds_the_answer_and_the_mined_negatives():
     hard = unit(pairs.queries[:, None, :])  # documents that are the queries themselves: the hardest there are
     whole = np.concatenate([documents, hard[:, 0]])
     groups = np.arange(len(whole))
-    mined = Pairs(pairs.queries, pairs.positives, pairs.kinds, np.arange(400)[:, None] + 400)
+    mined = as_pairs(pairs.queries, pairs.positives, pairs.kinds, np.arange(400)[:, None] + 400)
     phase = [Phase(steps=1, pool=16, batch_size=4)]
     _, without = learn_map(pairs, whole, groups, phase, 0)
     _, with_mined = learn_map(mined, whole, groups, phase, 0)
@@ -133,37 +160,59 @@ def test_the_strength_is_chosen_on_kinds_the_map_was_not_trained_on():
     queries = pairs.queries.copy()
     for number, kind in enumerate(KINDS):
         queries[pairs.kinds == kind, number] += 2.5
-    pairs = Pairs(unit(queries), pairs.positives, pairs.kinds, pairs.negatives)
+    pairs = replace(pairs, queries=unit(queries))
     choice = left_out(pairs, pairs, documents, groups)
-    assert set(choice.gains) == set(KINDS) == set(choice.base)
+    families = {"names", "statements", "keywords"}
+    assert {name.split(",")[0] for name in choice.gains} == families and set(choice.gains) == set(choice.base)
     own, _ = learn_map(pairs, documents, groups, [Phase(steps=30, learning_rate=1e-2)], 0)
     own_gain = score_map(own, pairs, documents) - score_map(Map(own.weights, 0.0), pairs, documents)
-    seen = {float(s): np.mean([choice.gains[kind][s] for kind in KINDS]) for s in choice.gains["title"]}
-    assert seen[1.0] < own_gain
-    assert choice.strength == max(seen, key=lambda s: (round(seen[s], 10), -s))
+    strengths = choice.gains["names, documents not learned from"]
+    means = {float(s): np.mean([gain[s] for gain in choice.gains.values()]) for s in strengths}
+    assert means[max(means)] < own_gain
+    unseen = [gain[str(choice.strength)] for name, gain in choice.gains.items() if "not learned" in name]
+    assert len(unseen) == 3 and choice.strength <= max(means, key=lambda s: (round(means[s], 10), -s))
+    assert np.mean(unseen) > -0.02
+
+
+def test_a_strength_that_serves_documents_it_has_not_learned_from_worse_is_not_taken():
+    """What is learned helps documents of training, however they are asked for, and hurts all others."""
+    documents, groups, pairs = made_up(queries=240)
+    queries = pairs.queries.copy()
+    queries[pairs.positives < 20, 0] += 2.5
+    half = pairs.positives < 20
+    twisted = replace(pairs, queries=unit(queries))
+    train, dev = twisted.where(half), twisted.where(~half)
+    phases = [Phase(steps=60, learning_rate=1e-2)]
+    choice = choose_strength(train, dev, documents, groups, phases, 0, silent())
+    seen, unseen = (
+        np.mean([gain["0.625"] for name, gain in choice.gains.items() if ("not learned" in name) is new])
+        for new in (False, True)
+    )
+    assert seen > 0.02 and unseen < -0.02 and choice.strength < 0.625
 
 
 def test_what_helps_every_kind_is_kept_and_what_helps_none_is_not():
     documents, groups, pairs = made_up(queries=240, twist=1.5)
     assert left_out(pairs, pairs, documents, groups).strength > 0
-    clean = Pairs(documents[pairs.positives], pairs.positives, pairs.kinds, pairs.negatives)  # the base is perfect
+    clean = replace(pairs, queries=documents[pairs.positives])  # the base is perfect
     choice = left_out(clean, clean, documents, groups)
     assert choice.strength == 0 and set(choice.base.values()) == {1.0}
 
 
 def test_with_one_kind_alone_the_step_is_cautious_and_said():
     documents, groups, pairs = made_up(queries=90, twist=1.5)
-    alone = Pairs(pairs.queries, pairs.positives, np.array(["title"] * 90), pairs.negatives)
+    alone = replace(pairs, kinds=np.array(["title"] * 90))
     heard = Listener()
     choice = left_out(alone, alone, documents, groups, Reporter("train", Events(listeners=[heard])))
-    assert choice.strength <= 0.5 and max(map(float, choice.gains["title"])) == 0.5
-    assert any("one kind" in message for message in heard.messages("warning"))
+    assert choice.strength <= 0.5 and max(map(float, choice.gains["names, documents not learned from"])) == 0.5
+    assert any("one way of asking" in message for message in heard.messages("warning"))
 
 
 def test_kinds_with_few_dev_queries_have_no_say():
     documents, groups, pairs = made_up(queries=90)
     few = np.array([n for n in range(90) if KINDS[n % 3] != "keyword" or n < 9])
-    assert "keyword" not in left_out(pairs.where(np.isin(np.arange(90), few)), pairs, documents, groups).gains
+    choice = left_out(pairs.where(np.isin(np.arange(90), few)), pairs, documents, groups)
+    assert not any("keywords" in name for name in choice.gains) and choice.gains
 
 
 # Dense
@@ -255,10 +304,10 @@ def test_a_folded_model_is_a_plain_transformer_with_finite_weights_and_only_its_
 def test_a_fold_that_misses_its_gate_falls_back_to_the_dense_layer_and_says_so(
     tmp_path: Path, mined: Path, tiny_model: Path, gate: str, monkeypatch: pytest.MonkeyPatch
 ):
-    from hfembed.train import stage
+    from hfembed.train import mapped
 
-    measured = {"cosine": 0.99, "dev_ndcg@10": -1.0 if "ndcg" in gate else 1.0}
-    monkeypatch.setattr(stage, "_measure_fold", lambda job, data, learned: dict(measured))
+    measured = {"cosine": 0.99, "ndcg@10": 0.4 if "ndcg" in gate else 0.6, "map_ndcg@10": 0.5}
+    monkeypatch.setattr(mapped, "_measure_fold", lambda *_: dict(measured))
     heard = Listener()
     _, facts, model = trained(tmp_path, mined, tiny_model, "train.strength=1", gate, listeners=[heard])
     assert facts["fold"]["kind"] == "dense"
@@ -279,7 +328,7 @@ def test_no_strength_gives_the_base_back(tmp_path: Path, mined: Path, tiny_model
 def test_the_strength_chosen_is_kept_with_what_it_was_chosen_from(tmp_path: Path, mined: Path, tiny_model: Path):
     run, facts, _ = trained(tmp_path, mined, tiny_model)
     choice = facts["choice"]
-    assert 0 <= choice["strength"] <= 1 and choice["gain_by_left_out_kind"] and choice["base_ndcg@10"]
+    assert 0 <= choice["strength"] <= 1 and choice["gain_by_left_out_family"] and choice["base_ndcg@10"]
     assert json.loads((run.path("model") / "modules.json").read_text(encoding="utf-8"))
     assert all(file.stat().st_mode & 0o777 == 0o644 for file in run.path("model").rglob("*.safetensors"))
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hfembed.embed import Vectors, unit
+from hfembed.errors import StageError
 from hfembed.events import Reporter
 from hfembed.ranking import Rows
-from hfembed.recipe import Phase
+from hfembed.recipe import Phase, QueryKind
 
 if TYPE_CHECKING:
     import torch
@@ -21,20 +23,50 @@ LOSS_WINDOW = 10
 
 @dataclass(frozen=True)
 class Pairs:
-    """Training or dev rows as vectors: each query, the row of its document, its negatives, its kind."""
+    """Training or dev rows as vectors: each query, the row of its document, its kind, its negatives.
+
+    answers: the rows of all documents that answer the query, its own among them, repeated to equal length.
+    weights: how often each row is drawn, relative to the others.
+    """
 
     queries: Vectors
     positives: Rows
     kinds: npt.NDArray[np.str_]
     negatives: Rows
+    answers: Rows
+    weights: Vectors
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.positives)
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> Pairs:
-        """Return the pairs that a mask selects."""
-        return Pairs(self.queries[mask], self.positives[mask], self.kinds[mask], self.negatives[mask])
+    def where(self, mask: npt.NDArray[np.bool_] | Rows) -> Pairs:
+        """Return the pairs that a mask or their places select."""
+        return Pairs(**{name: values[mask] for name, values in vars(self).items()})
+
+    def mixed(self, kinds: Mapping[QueryKind, float]) -> Vectors:
+        """Return how often each row is drawn when kinds of query count as told; all of them alike when none is."""
+        if not kinds:
+            return self.weights
+        weights = self.weights * np.array([kinds.get(kind, 0.0) for kind in self.kinds.tolist()], dtype=np.float32)
+        if not weights.any():
+            raise StageError(
+                f"A phase has no row to learn from: its kinds are none of {', '.join(np.unique(self.kinds))}.",
+                "Set the kinds of the phase to some of these, or leave them out.",
+            )
+        return weights
+
+    def with_rows(self, more: Pairs) -> Pairs:
+        """Return these pairs and others after them."""
+        return Pairs(**{name: _stack(values, getattr(more, name)) for name, values in vars(self).items()})
+
+
+def _stack(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Put rows under rows; the last column of the narrower ones is repeated to equal width."""
+    if first.ndim == 1:
+        return np.concatenate([first, second])
+    width = max(first.shape[1], second.shape[1])
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), mode="edge") for part in (first, second)])
 
 
 @dataclass(frozen=True)
@@ -68,11 +100,12 @@ def learn_map(
     losses: list[float] = []
     for number, phase in enumerate(phases):
         generator = torch.Generator().manual_seed(seed + number)
+        weights_of_rows = torch.tensor(pairs.mixed(phase.kinds))
         optimizer = torch.optim.AdamW([weights], lr=phase.learning_rate, weight_decay=phase.weight_decay)
         batches = range(phase.steps)
         steps = report.each(batches, "training the map", phase.steps, "steps") if report else batches
         for _ in steps:
-            batch = torch.randint(len(pairs), (min(phase.batch_size, len(pairs)),), generator=generator).numpy()
+            batch = torch.multinomial(weights_of_rows, phase.batch_size, replacement=True, generator=generator).numpy()
             loss = _loss(weights, pairs.where(batch), documents, groups, phase, generator)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -100,10 +133,11 @@ def _loss(
     queries = normalize(queries + queries @ weights, dim=1)
     candidates = normalize(candidates + candidates @ weights, dim=1)
     logits = queries @ candidates.T / phase.temperature
-    # Near-duplicates of the positive are no negatives.
-    duplicate = torch.tensor(groups[pool][None, :] == groups[batch.positives][:, None])
-    duplicate[torch.arange(len(target)), target] = False
-    return cross_entropy(logits.masked_fill(duplicate, -torch.inf), target)
+    # The other answers of a query, and near-duplicates of any, are no negatives.
+    alike = [groups[pool][None, :] == groups[batch.answers[:, [at]]] for at in range(batch.answers.shape[1])]
+    right = torch.tensor(np.logical_or.reduce(alike))
+    right[torch.arange(len(target)), target] = False
+    return cross_entropy(logits.masked_fill(right, -torch.inf), target)
 
 
 def _pool(batch: Pairs, total: int, limit: int, generator: torch.Generator) -> Rows:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfembed.embed import Precision, Role, Vectors, prompt_of
-from hfembed.errors import StageError
 from hfembed.events import Reporter
 from hfembed.recipe import Fold
 from hfembed.train.adapter import Map
+from hfembed.train.full import layers_of
 
 if TYPE_CHECKING:
     import torch
@@ -81,14 +81,7 @@ def append_dense(model: SentenceTransformer, learned: Map) -> SentenceTransforme
 
 
 def _only_last_layer(model: SentenceTransformer) -> list[torch.nn.Parameter]:
-    import torch
-
-    stacks = [module for module in model[0].modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
-    if not stacks:
-        raise StageError(
-            "The base model has no stack of layers to fold the map into.", "Choose a transformer encoder as --base."
-        )
-    last = max(stacks, key=len)[-1]
+    last = layers_of(model)[-1]
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     chosen = [parameter for parameter in last.parameters() if parameter.is_floating_point()]

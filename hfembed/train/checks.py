@@ -1,0 +1,184 @@
+"""Checks: what goes wrong in training, measured while it lasts and said in words with what to do about it.
+
+separation: whether positives stand apart from negatives. collapse: whether texts become alike. forgetting:
+whether another subject is still understood. negatives: whether some are answers. What breaks a single step is
+watched where steps are made; leakage and the number of test queries are looked at where the verdict is given.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from hfembed.embed import Role, Vectors
+from hfembed.ranking import mean_ndcg, top_documents
+from hfembed.resources import sample_folder
+
+Encoder = Callable[[list[str], Role], Vectors]
+
+PROBE_ROWS = 64
+PROBE_NEGATIVES = 2
+PROBE_PAIRS = 1_000
+GENERAL_DOCUMENTS = 48
+
+# Negatives under a cap score below their positive from the start: easy are those that score far below it.
+EASY_HARDNESS, EASY_UNTIL = 0.5, 0.1
+BROKEN_SHARE, BROKEN_FROM = 0.5, 0.3
+MAX_COSINE_RISE, MIN_RANK_SHARE = 0.20, 0.7
+FORGOTTEN, FORGOTTEN_TOO_MUCH = 0.01, 0.03
+GRADIENT_JUMP, GRADIENTS_FIRST, GRADIENTS_KEPT = 10.0, 10, 100
+MAX_NEGATIVE_SHARE = 0.95
+# Scores are rounded, so a handful may stand above the cap they were mined under.
+MAX_FALSE_NEGATIVES = 0.005
+ROUNDING, SMALL = 1e-3, 1e-6
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A few training rows, and documents about something else: encoded at every look."""
+
+    queries: list[str]
+    positives: list[str]
+    negatives: list[list[str]]
+    general: list[tuple[str, str]]
+
+    def measure(self, encode: Encoder) -> dict[str, float]:
+        """Return separation, collapse and what is still known about something else."""
+        queries, positives = encode(self.queries, Role.QUERY), encode(self.positives, Role.DOCUMENT)
+        right = (queries * positives).sum(1)
+        measured = {"mean_cosine": _mean_cosine(positives), "effective_rank": _effective_rank(positives)}
+        if self.negatives and self.negatives[0]:
+            columns = [encode(list(texts), Role.DOCUMENT) for texts in zip(*self.negatives, strict=True)]
+            hardest = np.max([(queries * column).sum(1) for column in columns], axis=0)
+            measured |= {
+                "separation": float(np.mean(right - hardest)),
+                "separated": float(np.mean(right > hardest)),
+                "hardness": float(np.median(hardest / np.maximum(right, SMALL))),
+            }
+        titles, texts = zip(*self.general, strict=True)
+        ranked = top_documents(encode(list(titles), Role.QUERY), encode(list(texts), Role.DOCUMENT), 10)
+        measured["general"] = mean_ndcg(ranked, np.arange(len(self.general)))
+        return {name: round(float(value), 5) for name, value in measured.items()}
+
+
+def read_probe(train: Path, seed: int) -> Probe:
+    """Draw the rows of a probe from train.parquet; the other subject is the corpus that ships with hfembed."""
+    table = pq.read_table(train)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:PROBE_ROWS])
+    names = [f"negative_{at + 1}" for at in range(PROBE_NEGATIVES) if f"negative_{at + 1}" in table.column_names]
+    drawn = table.take(rows)
+    columns = [drawn[name].to_pylist() for name in names]
+    with (sample_folder() / "corpus.jsonl").open(encoding="utf-8") as lines:
+        documents = [json.loads(line) for line in lines][:GENERAL_DOCUMENTS]
+    return Probe(
+        queries=drawn["query"].to_pylist(),
+        positives=drawn["positive"].to_pylist(),
+        negatives=[list(texts) for texts in zip(*columns, strict=True)] if columns else [],
+        general=[(document["title"], document["text"]) for document in documents],
+    )
+
+
+def _mean_cosine(vectors: Vectors) -> float:
+    draw = np.random.default_rng(0)
+    first, second = draw.integers(len(vectors), size=(2, PROBE_PAIRS))
+    apart = first != second
+    return float((vectors[first[apart]] * vectors[second[apart]]).sum(1).mean()) if apart.any() else 1.0
+
+
+def _effective_rank(vectors: Vectors) -> float:
+    """Return the exponential of the entropy of the singular values."""
+    values = np.linalg.svd(np.asarray(vectors, dtype=np.float64), compute_uv=False)
+    shares = values[values > 0] / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def warnings_of_log(log: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:
+    """Yield what the looks of a phase give cause to say."""
+    looks = [entry for entry in log if "mean_cosine" in entry]
+    if not looks:
+        return
+    first, last = looks[0], looks[-1]
+    yield from _separation(looks, steps)
+    if last["mean_cosine"] > first["mean_cosine"] + MAX_COSINE_RISE or (
+        last["effective_rank"] < MIN_RANK_SHARE * first["effective_rank"]
+    ):
+        yield (
+            f"Vectors have become alike: the mean cosine of two documents went from {first['mean_cosine']:.2f} to "
+            f"{last['mean_cosine']:.2f}, their effective rank from {first['effective_rank']:.0f} to "
+            f"{last['effective_rank']:.0f}. Lower the learning rate, or raise the temperature."
+        )
+    lost = first["general"] - last["general"]
+    if lost > FORGOTTEN:
+        yield (
+            f"The model has forgotten some of what it knew: nDCG@10 on documents about something else fell by "
+            f"{lost:.3f} at full strength. Lower the learning rate or the number of steps."
+        )
+
+
+def _separation(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:
+    for look in looks:
+        share, done = look.get("separated"), look.get("step", 0) / max(1, steps)
+        if share is None:
+            continue
+        if look["hardness"] < EASY_HARDNESS and done <= EASY_UNTIL:
+            yield (
+                f"The negatives are easy: the hardest scores {look['hardness']:.0%} of the positive on the median. "
+                "Harder ones teach more: --set mine.candidates=200"
+            )
+            return
+        if share < BROKEN_SHARE and done >= BROKEN_FROM:
+            yield (
+                f"Only {share:.0%} of the queries score their own document above their negatives after {done:.0%} "
+                "of the steps. Look at the rows of triplets/train.parquet: are the queries right, and the prompts?"
+            )
+            return
+
+
+def has_forgotten(log: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether so much is forgotten that a phase must end."""
+    known = [entry["general"] for entry in log if "general" in entry]
+    return len(known) > 1 and known[0] - known[-1] > FORGOTTEN_TOO_MUCH
+
+
+def gradient_jumps(log: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the steps whose gradient was many times the running median."""
+    steps = [(entry["step"], entry["grad_norm"]) for entry in log if "grad_norm" in entry]
+    return [
+        step
+        for at, (step, gradient) in enumerate(steps)
+        if at >= GRADIENTS_FIRST
+        and gradient > GRADIENT_JUMP * statistics.median(norm for _, norm in steps[max(0, at - GRADIENTS_KEPT) : at])
+    ]
+
+
+def warnings_of_rows(train: Path) -> Iterator[str]:
+    """Yield what the rows that are learned from give cause to say."""
+    share = false_negatives(train)
+    if share > MAX_FALSE_NEGATIVES:
+        yield (
+            f"{share:.1%} of the mined negatives score nearly as high as the positive: some will be answers that "
+            f"nobody marked. --set mine.cap.value={MAX_NEGATIVE_SHARE}"
+        )
+
+
+def false_negatives(train: Path) -> float:
+    """Return the share of mined negatives that score nearly as high as the positive."""
+    table = pq.read_table(train)
+    if "score_positive" not in table.column_names:
+        return 0.0
+    right = table["score_positive"].to_numpy()
+    cap = right - (1 - MAX_NEGATIVE_SHARE) * np.abs(right) + ROUNDING
+    above, total, at = 0, 0, 1
+    while f"score_negative_{at}" in table.column_names:
+        mined = np.array([miner != "given" for miner in table[f"negative_{at}_miner"].to_pylist()])
+        above += int((table[f"score_negative_{at}"].to_numpy() > cap)[mined].sum())
+        total += int(mined.sum())
+        at += 1
+    return above / total if total else 0.0

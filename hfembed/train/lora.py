@@ -1,0 +1,107 @@
+"""lora, qlora: small adapters beside the weights learn, and are merged into them at the end.
+
+What is left is the plain encoder again: a folder of adapters would need peft wherever it is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from hfembed.errors import StageError
+from hfembed.hub import ModelSource
+from hfembed.recipe import Tuning
+from hfembed.stage import require
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from sentence_transformers import SentenceTransformer
+
+ALL_LINEAR = "all-linear"
+
+
+@contextmanager
+def lora(model: SentenceTransformer, source: ModelSource, phase: Tuning) -> Iterator[SentenceTransformer]:
+    """Yield the model with adapters that learn; afterwards they are merged and gone."""
+    require("train", "peft")
+    adapted = add_adapters(model, phase)
+    yield model
+    merge_adapters(adapted)
+    for weight in model.parameters():
+        weight.requires_grad_(True)
+
+
+@contextmanager
+def qlora(model: SentenceTransformer, source: ModelSource, phase: Tuning) -> Iterator[SentenceTransformer]:
+    """Yield the model in 4 bits with adapters that learn; they are merged into the weights of full precision."""
+    refuse_without_gpu()
+    import torch
+    from peft import get_peft_model_state_dict, prepare_model_for_kbit_training, set_peft_model_state_dict
+    from sentence_transformers import SentenceTransformer
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    small = SentenceTransformer(
+        str(source.path),
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True, "quantization_config": config},
+    )
+    small.max_seq_length = model.max_seq_length
+    prepare_model_for_kbit_training(small[0].auto_model, use_gradient_checkpointing=False)  # type: ignore[no-untyped-call]
+    learned = add_adapters(small, phase)
+    yield small
+    adapted = add_adapters(model, phase)
+    set_peft_model_state_dict(adapted, get_peft_model_state_dict(learned))
+    merge_adapters(adapted)
+    for weight in model.parameters():
+        weight.requires_grad_(True)
+
+
+def add_adapters(model: SentenceTransformer, phase: Tuning) -> Any:
+    """Put adapters into the encoder, in place; return peft's view of it."""
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model[0].auto_model, _config(phase))
+    except ValueError as error:
+        raise StageError(
+            f"The adapters of a phase do not fit the base: {error}", "Leave out the phase's lora.targets."
+        ) from error
+
+
+def merge_adapters(adapted: Any) -> None:
+    """Merge the adapters into the encoder they were put into, which is plain again."""
+    adapted.merge_and_unload(safe_merge=True)
+
+
+def refuse_without_gpu() -> None:
+    """Refuse qlora where it cannot work, and say what can."""
+    import torch
+
+    instead = "method: lora does the same without 4 bits, on any machine."
+    if not torch.cuda.is_available():
+        raise StageError("qlora needs a GPU, and this machine has none.", instead)
+    if find_spec("bitsandbytes") is None:
+        raise StageError(
+            "qlora needs 'bitsandbytes', which is not installed.", f"pip install bitsandbytes; or {instead}"
+        )
+
+
+def _config(phase: Tuning) -> LoraConfig:
+    from peft import LoraConfig, TaskType
+
+    return LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=phase.lora.rank,
+        lora_alpha=phase.lora.alpha,
+        lora_dropout=phase.lora.dropout,
+        target_modules=phase.lora.targets or ALL_LINEAR,
+        bias="none",
+    )

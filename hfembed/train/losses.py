@@ -1,0 +1,78 @@
+"""Losses: sentence-transformers' own by the name of the recipe, and the one it does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer, losses, util
+from torch import Tensor, nn
+
+from hfembed.errors import StageError
+from hfembed.recipe import LossType, Tuning
+
+# gist: a document of the batch that the guide scores above this share of the positive is no negative.
+GIST_MARGIN = 0.05
+
+
+class GroupedInfoNCELoss(nn.Module):
+    """Each query against its own positive and its own negatives, and nothing else of the batch."""
+
+    def __init__(self, model: SentenceTransformer, temperature: float) -> None:
+        """Train `model` with a softmax at `temperature`."""
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+
+    def forward(self, features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
+        """Return the mean loss of the rows of a batch."""
+        query, *documents = (
+            nn.functional.normalize(self.model(feature)["sentence_embedding"], dim=1) for feature in features
+        )
+        scores = torch.stack([(query * document).sum(1) for document in documents], dim=1) / self.temperature
+        return nn.functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
+
+
+def make_loss(model: SentenceTransformer, phase: Tuning, guide: SentenceTransformer | None) -> nn.Module:
+    """Return the loss that a phase asks for; `guide` is what gist listens to."""
+    loss: nn.Module = _plain_loss(model, phase, guide)
+    if not phase.dimensions:
+        return loss
+    # sentence-transformers 5.4 renamed it.
+    width = getattr(model, "get_embedding_dimension", model.get_sentence_embedding_dimension)()
+    if max(phase.dimensions) > width:
+        raise StageError(
+            f"train.phases asks for vectors of {max(phase.dimensions)} dimensions, but the base gives {width}.",
+            f"Set dimensions of at most {width}.",
+        )
+    wrapped: nn.Module = losses.MatryoshkaLoss(model, loss, sorted({width, *phase.dimensions}, reverse=True))
+    return wrapped
+
+
+def _plain_loss(model: SentenceTransformer, phase: Tuning, guide: SentenceTransformer | None) -> Any:
+    match phase.loss:
+        case LossType.CONTRASTIVE if not phase.in_batch:
+            return GroupedInfoNCELoss(model, phase.temperature)
+        case LossType.CONTRASTIVE if phase.mini_batch is None:
+            return losses.MultipleNegativesRankingLoss(model, scale=1 / phase.temperature)
+        case LossType.CONTRASTIVE:
+            return losses.CachedMultipleNegativesRankingLoss(
+                model, scale=1 / phase.temperature, mini_batch_size=phase.mini_batch
+            )
+        case LossType.GIST:
+            settings = {"temperature": phase.temperature, "margin_strategy": "relative", "margin": GIST_MARGIN}
+            if phase.mini_batch is None:
+                return losses.GISTEmbedLoss(model, guide, **settings)
+            return losses.CachedGISTEmbedLoss(model, guide, mini_batch_size=phase.mini_batch, **settings)
+        case LossType.MARGIN_MSE:
+            return losses.MarginMSELoss(model, similarity_fct=util.pairwise_cos_sim)
+        case LossType.DISTILL_KL:
+            return losses.DistillKLDivLoss(model, similarity_fct=util.pairwise_cos_sim, temperature=phase.temperature)
+        case LossType.EMBED_DISTILL:
+            if not hasattr(losses, "EmbedDistillLoss"):
+                raise StageError(
+                    "The loss embed_distill needs a newer sentence-transformers.",
+                    'pip install --upgrade "sentence-transformers>=5.7"',
+                )
+            return losses.EmbedDistillLoss(model, distance_metric="cosine")

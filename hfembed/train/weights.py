@@ -1,0 +1,182 @@
+"""full, lora and qlora: phases on the encoder's own weights, and how much of what they changed is kept."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfembed.corpus import Documents
+from hfembed.embed import Embedder, Precision, Role, Vectors, encode, load_model
+from hfembed.errors import MissingExtraError
+from hfembed.hub import ModelSource
+from hfembed.recipe import LossType, Tuning
+from hfembed.run import LAYOUT
+from hfembed.together import processes
+from hfembed.train.batches import plan_batches
+from hfembed.train.blend import Blend, blend_weights, choose_blend, weights_of
+from hfembed.train.checkpoints import keep_result, last_checkpoint, read_result
+from hfembed.train.checks import Probe, gradient_jumps, read_probe
+from hfembed.train.dev import Dev, read_dev
+from hfembed.train.part import Part, describe_prompts, write_model
+from hfembed.train.people import read_asked
+from hfembed.train.rows import TrainingRows, read_rows, teach
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+# Lengths are rounded up to this many tokens, and this share of the texts is read to its end.
+LENGTH_STEP = 8
+SHARE_READ = 0.95
+LENGTH_SAMPLE = 2_000
+
+
+def train_weights(part: Part) -> dict[str, Any]:
+    """Train phase after phase, choose how much of it is kept, and write the model; return the facts."""
+    job, strength = part.job, part.job.recipe.train.strength
+    for tracker in job.recipe.train.report_to:
+        if find_spec(tracker) is None:
+            raise MissingExtraError(
+                f"train.report_to names '{tracker}', which is not installed.", f"pip install {tracker}"
+            )
+    documents = Documents.read(job.run.path(LAYOUT.documents))
+    entering = Embedder(part.source, job.run.path(LAYOUT.embeddings), job.report)
+    precision = Precision(entering.precision(documents.texts())["precision"])
+    phases = [phase for phase in part.phases if isinstance(phase, Tuning)]
+    rows = [read_rows(job.run.path(LAYOUT.train), documents, phase) for phase in phases]
+    dev = read_dev(job, documents, {kind for found in rows for kind in found.kinds}, read_asked(job, documents))
+    model = load_model(part.source)
+    before = weights_of(model)
+    results = []
+    for number, (phase, found) in enumerate(zip(phases, rows, strict=True)):
+        training = _Training(part, number, phase, found, dev, precision)
+        results.append(read_result(model, training.folder) or training.run(model))
+    after = weights_of(model)
+    if strength == "auto":
+        blend = choose_blend(model, before, after, dev, precision, job.report)
+    else:
+        blend = Blend(float(strength), {}, dev.unseen)
+    blend_weights(model, before, after, blend.strength)
+    job.report.note(_describe(blend, chosen=strength == "auto"))
+    write_model(model, part.out)
+    return {
+        "losses": [entry["loss"] for result in results for entry in result["log"] if "loss" in entry],
+        "choice": blend.to_json(),
+        "fold": {"kind": "weights" if blend.strength else "base"},
+        "precision": entering.precision(documents.texts()),
+        "prompts": describe_prompts(model),
+        "pairs": max(len(found) for found in rows),
+        "phases": results,
+    }
+
+
+class _Training:
+    """One phase of a part."""
+
+    def __init__(
+        self, part: Part, number: int, phase: Tuning, rows: TrainingRows, dev: Dev, precision: Precision
+    ) -> None:
+        self.part, self.phase, self.rows, self.dev, self.precision = part, phase, rows, dev, precision
+        self.folder = part.checkpoints(number)
+        self.seed = part.job.recipe.seed + number
+
+    def run(self, model: SentenceTransformer) -> dict[str, Any]:
+        """Train the model in place; return what there is to know of it."""
+        from hfembed.train.tuner import Task, tune
+
+        job, whole = self.part.job, model.max_seq_length
+        settings, probe = job.recipe.train, read_probe(job.run.path(LAYOUT.train), self.seed)
+        teacher = job.sources.teacher if settings.teacher else self.part.source
+        task = Task(
+            source=self.part.source,
+            guide=teacher if self.phase.loss is LossType.GIST else None,
+            phase=self.phase,
+            columns=self._columns(teacher),
+            batches=self._plan(),
+            max_length=self._length(model),
+            precision=self.precision,
+            seed=self.seed,
+            folder=self.folder,
+            checkpoint=last_checkpoint(self.folder),
+            trackers=tuple(settings.report_to),
+            tensorboard=job.run.path(LAYOUT.tensorboard) / f"{self.folder.parent.name}-{self.folder.name}",
+            checkpoint_seconds=settings.checkpoint_seconds,
+        )
+        log, watch = tune(model, task, lambda learner: self._look(learner, whole, probe), job.report)
+        if watch.reason:
+            job.report.note(watch.reason)
+        result = {
+            "method": str(self.phase.method),
+            "batch_size": self.phase.batch_size,
+            "rows": len(self.rows),
+            "rows_drawn": len(np.unique(np.concatenate(task.batches))),
+            "rows_per_batch": round(float(np.mean([len(batch) for batch in task.batches])), 2),
+            "max_length": task.max_length,
+            "planned_steps": task.steps,
+            "gradient_jumps": gradient_jumps(log),
+            "log": [{name: value for name, value in entry.items() if name != "epoch"} for entry in log],
+        }
+        keep_result(model, result, self.folder)
+        return result
+
+    def _length(self, model: SentenceTransformer) -> int:
+        """Return how many tokens are read of a text in training."""
+        needed, wanted = fitting_length(model, self.rows), self.phase.max_length
+        if wanted is not None and wanted < needed:
+            self.part.job.report.warn(
+                f"Training reads {wanted} tokens of a text, and more than {1 - SHARE_READ:.0%} of the texts are longer. "
+                f"Set the phase's max_length to {needed}, or leave it out."
+            )
+        return min(wanted or needed, int(model.max_seq_length))
+
+    def _plan(self) -> list[list[int]]:
+        phase = self.phase
+        alone = phase.loss is LossType.CONTRASTIVE and not phase.in_batch
+        return plan_batches(
+            self.rows.drawing(in_batch=not alone),
+            phase.batch_size,
+            self.seed,
+            epochs=phase.epochs,
+            steps=phase.steps,
+            per_step=phase.accumulate * processes(),
+        )
+
+    def _look(self, model: SentenceTransformer, whole: int, probe: Probe) -> dict[str, Any]:
+        """Return the scores and checks of the model as it is now, reading as much of a text as it will later."""
+        length, model.max_seq_length = model.max_seq_length, whole
+        scores = self.dev.scores(model, self.precision)
+
+        def encoder(texts: list[str], role: Role) -> Vectors:
+            return encode(model, texts, role, self.precision)
+
+        measured = probe.measure(encoder)
+        model.max_seq_length = length
+        families = {f"dev_{family}": round(score, 5) for family, score in scores.items()}
+        return {"dev": round(self.dev.mean(scores), 5), **families, **measured}
+
+    def _columns(self, teacher: ModelSource) -> dict[str, list[Any]]:
+        told = teach(self.rows, self.phase, Embedder(teacher, self.part.job.run.path(LAYOUT.embeddings)))
+        return self.rows.columns(told, negatives=self.phase.loss is not LossType.EMBED_DISTILL)
+
+
+def fitting_length(model: SentenceTransformer, rows: TrainingRows) -> int:
+    """Return how many tokens must be read so that most texts are read to their end, as far as the model can."""
+    step = max(1, len(rows) // LENGTH_SAMPLE)
+    texts = [
+        *rows.positives[::step],
+        *rows.queries[::step],
+        *(text for found in rows.negatives[::step] for text in found),
+    ]
+    lengths = sorted(len(ids) for ids in model.tokenizer(texts, truncation=False, verbose=False)["input_ids"])
+    needed = lengths[min(len(lengths) - 1, int(SHARE_READ * len(lengths)))]
+    return int(min(model.max_seq_length, -(-needed // LENGTH_STEP) * LENGTH_STEP))
+
+
+def _describe(blend: Blend, *, chosen: bool) -> str:
+    if not chosen:
+        return f"keeping {blend.strength:.0%} of what was learned, as the recipe says"
+    if blend.strength == 0:
+        return "none of what was learned helped on dev: the tuned model stays what it was"
+    where = "queries that were left out of training" if blend.unseen else "dev; no kind of query was left out"
+    return f"keeping {blend.strength:.0%} of what was learned: the best on {where}"
