@@ -32,6 +32,13 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; can be repeated."),
 ]
+MaxCostOption = Annotated[float | None, typer.Option(metavar="SUM", help="Stop before the queries cost more.")]
+TasksOption = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Public tasks of mteb to score too, for instance NFCorpus,SciFact.")
+]
+BenchmarkOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help='A benchmark of mteb to score too, as "MTEB(Medical, v1)".')
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The run folder.")]
 
 
@@ -67,6 +74,12 @@ def run(
     ] = None,
     until: Annotated[StageName | None, typer.Option(help="The last stage to do.")] = None,
     rerun: Annotated[StageName | None, typer.Option(help="Redo this stage and all that follow.")] = None,
+    tasks: TasksOption = None,
+    benchmark: BenchmarkOption = None,
+    max_cost: MaxCostOption = None,
+    dev_queries: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Questions by people, with their answers; these choose most.")
+    ] = None,
     settings: SetOption = None,
     model_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the model there.")] = None,
     dataset_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the triplets there.")] = None,
@@ -84,10 +97,14 @@ def run(
             "base": base,
             "push.model_repo": model_repo,
             "push.dataset_repo": dataset_repo,
+            "generate.llm.max_cost": max_cost,
+            "train.dev_queries": str(dev_queries.resolve()) if dev_queries else None,
+            **_public_tasks(tasks, benchmark),
         }
         resolved = _from_anywhere(make_recipe(preset, recipe, settings or [], options))
         if resolved.corpus is None:
             raise InputError("No corpus is named.", "Add --corpus PATH, or --corpus org/name for a Hub dataset.")
+        _check_public_tasks(resolved)
         target = Run(run_folder or Path("runs") / _run_name(resolved.corpus, resolved.preset))
         terminal.words.print(f"[dim]run folder: {target.folder}[/]")
         with terminal.screen() as listener:
@@ -114,7 +131,7 @@ def generate(
     preview: Annotated[bool, typer.Option("--preview", help="Show the queries of a few documents, and stop.")] = False,
     documents: Annotated[int, typer.Option("--documents", min=1, help="Documents to preview.")] = 5,
     corpus: Annotated[str | None, typer.Option(metavar="SRC", help="Preview this corpus, without a run.")] = None,
-    max_cost: Annotated[float | None, typer.Option(metavar="SUM", help="Stop before the queries cost more.")] = None,
+    max_cost: MaxCostOption = None,
     prompts: Annotated[bool, typer.Option("--prompts", help="Print the folder of the prompts, and stop.")] = False,
     settings: SetOption = None,
     output: FormatOption = Format.TEXT,
@@ -136,13 +153,46 @@ def generate(
         _run_stage("generate", folder, settings or [], output, options)
 
 
-for _name, _summary in {
-    "mine": "Find hard negatives for the training queries.",
-    "train": "Train, and fold the result into the model's weights.",
-    "evaluate": "Score base, tuned and BM25 on the held-out test, with a verdict.",
-    "export": "Write ONNX files, and keep those that give the same vectors.",
-}.items():
-    _stage_command(_name, _summary)
+_stage_command("mine", "Find hard negatives for the training queries.")
+_stage_command("train", "Train, and fold the result into the model's weights.")
+
+
+@app.command()
+def evaluate(
+    what: Annotated[str, typer.Argument(metavar="DIR|MODEL", help="A run; with --queries, a model folder or Hub id.")],
+    tasks: TasksOption = None,
+    benchmark: BenchmarkOption = None,
+    corpus: Annotated[str | None, typer.Option(metavar="SRC", help="The corpus that your queries are about.")] = None,
+    queries: Annotated[Path | None, typer.Option(metavar="FILE", help="Score MODEL on your own queries.")] = None,
+    qrels: Annotated[Path | None, typer.Option(metavar="FILE", help="Which documents answer them.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="MODEL", help="A model to compare with on your queries.")] = None,
+    settings: SetOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Score base, tuned and BM25 on the held-out test, with a verdict; or any model on your own queries."""
+    if queries is None and not (corpus or qrels or base):
+        _run_stage("evaluate", Path(what), settings or [], output, _public_tasks(tasks, benchmark))
+        return
+    with command_errors(output):
+        from hfembed import terminal
+        from hfembed.errors import InputError
+        from hfembed.events import Events, Reporter
+        from hfembed.measure import measure
+
+        if queries is None or corpus is None or tasks or benchmark or settings:
+            raise InputError(
+                "A model is scored on your own queries over a corpus.",
+                "hfembed evaluate MODEL --corpus SRC --queries FILE --qrels FILE",
+            )
+        with terminal.screen() as listener:
+            found = measure(what, corpus, queries, qrels, base, Reporter("evaluate", Events(listeners=[listener])))
+        if output is Format.JSON:
+            terminal.print_json(found.to_json())
+        else:
+            terminal.show_measured(found)
+
+
+_stage_command("export", "Write ONNX files, and keep those that give the same vectors.")
 
 
 @app.command()
@@ -250,6 +300,21 @@ def compare(
 
 
 app.add_typer(cli_hub.app, name="hub")
+
+
+def _public_tasks(tasks: str | None, benchmark: str | None) -> dict[str, Any]:
+    names = [name.strip() for name in (tasks or "").split(",") if name.strip()]
+    return {"evaluate.tasks": names or None, "evaluate.benchmark": benchmark}
+
+
+def _check_public_tasks(recipe: Any) -> None:
+    """Refuse a name that mteb does not know before any work is done."""
+    if recipe.evaluate.tasks or recipe.evaluate.benchmark:
+        from hfembed.evaluate.public import find_tasks
+        from hfembed.stage import require
+
+        require("train", "mteb")
+        find_tasks(recipe.evaluate.tasks, recipe.evaluate.benchmark)
 
 
 def _show_prompts(output: Format) -> None:

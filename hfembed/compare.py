@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from hfembed.hub import locate_model
 from hfembed.pull import read_corpus
 from hfembed.ranking import Rows, Vectors, top_scored
 from hfembed.recipe import Pull
+from hfembed.resources import user_cache
 from hfembed.run import LAYOUT
 from hfembed.stage import require
 
@@ -55,7 +55,7 @@ def compare(
     """
     if not query.strip():
         raise InputError("The query is empty.", 'Name one: --query "your question"')
-    documents, cache = _read_corpus(corpus)
+    documents, cache = read_documents(corpus)
     texts = [join_title(title, body) for title, body in zip(documents.titles, documents.bodies, strict=True)]
     rankings: list[Ranking] = []
     for name in models:
@@ -75,11 +75,12 @@ def to_json(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
 
 
 def cache_folder() -> Path:
-    """Return where embeddings live that belong to no run; HFEMBED_CACHE moves it."""
-    return Path(os.environ.get("HFEMBED_CACHE", "~/.cache/hfembed")).expanduser() / LAYOUT.embeddings
+    """Return where embeddings live that belong to no run."""
+    return user_cache() / LAYOUT.embeddings
 
 
-def _read_corpus(corpus: str) -> tuple[Documents, Path]:
+def read_documents(corpus: str) -> tuple[Documents, Path]:
+    """Return the documents of a corpus or of a finished run, and where their embeddings are kept."""
     run = Path(corpus).expanduser()
     if (run / LAYOUT.documents).is_file():
         return Documents.read(run / LAYOUT.documents), run / LAYOUT.embeddings

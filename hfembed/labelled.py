@@ -15,6 +15,8 @@ from hfembed.errors import InputError
 QUERY_NAMES = ("query", "question", "text")
 ID_NAMES = ("positive_id", "positive_ids", "corpus_id", "document_id", "id")
 TEXT_NAMES = ("positive", "positives", "answer", "document")
+# Unknown answers are named, but not all of them, nor all of a long one.
+EXAMPLES, SHOWN = 5, 60
 FORMS = (
     'A .jsonl, .csv or .tsv file with "query" and "positive_id" (a document id, or a list of them) or "positive" '
     "(a document's text), or a BEIR folder with queries.jsonl and qrels/."
@@ -23,11 +25,15 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Labelled:
-    """Queries of people and the rows of the documents that answer them; unknown: answers that are no documents."""
+    """Queries of people and the rows of the documents that answer them.
+
+    unknown: how many answers are no documents. examples: some of them, shortened.
+    """
 
     queries: list[str]
     answers: list[int]
     unknown: int
+    examples: list[str]
 
 
 def read_labelled(path: Path, documents: Documents) -> Labelled:
@@ -40,20 +46,28 @@ def read_labelled(path: Path, documents: Documents) -> Labelled:
     }
     # A document of the source that was cut into chunks is answered by its first chunk at least.
     by_id = {identity: row for row, identity in reversed(list(enumerate(documents.documents)))} | by_id
-    queries, answers, unknown = [], [], 0
+    queries, answers, unknown, examples = [], [], 0, dict[str, None]()
     for query, answer in _pairs(path):
         row = by_id.get(answer, by_text.get(answer.strip()))
         if row is None or not query.strip():
             unknown += 1
+            examples |= {shorten(answer): None} if len(examples) < EXAMPLES else {}
         else:
             queries.append(query.strip())
             answers.append(row)
     if not queries:
         raise InputError(
-            f"None of the {unknown:,} answers in '{path}' is a document of the run: neither by id nor by text.",
+            f"None of the {unknown:,} answers in '{path}' ({', '.join(examples)}) is a document of the run: "
+            "neither by id nor by text.",
             "Name the ids that the corpus has.",
         )
-    return Labelled(queries, answers, unknown)
+    return Labelled(queries, answers, unknown, list(examples))
+
+
+def shorten(name: str) -> str:
+    """Return an id or a text as a sentence can quote it."""
+    words = " ".join(name.split())
+    return f"'{words[:SHOWN]}...'" if len(words) > SHOWN else f"'{words}'"
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str]]:

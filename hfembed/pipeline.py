@@ -10,6 +10,7 @@ from hfembed.mismatch import refuse_mismatch, refuse_strangers
 from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Manifest, Run
 from hfembed.stage import Sources, Stage, execute, stage_inputs
+from hfembed.together import dismiss, follow
 
 BASE, SEED, TRAIN = ("base",), ("seed",), ("train",)
 MADE = ("pull", "generate", "train")
@@ -38,6 +39,7 @@ def run(
 
     until: the last stage to do. rerun: this stage and all after it are done again.
     """
+    follow()
     last = until or ("push" if recipe.push.model_repo or recipe.push.dataset_repo else "export")
     if rerun and NAMES.index(rerun) > NAMES.index(last):
         raise InputError(
@@ -54,6 +56,7 @@ def run(
 
 def run_stage(name: str, recipe: Recipe, target: Run, listeners: Sequence[Listener] = ()) -> list[str]:
     """Do one stage from what lies in the run; earlier stages are neither checked anew nor redone."""
+    follow()
     stage = STAGES[NAMES.index(name)]
     with target.locked():
         _refuse_missing(stage, target)
@@ -96,6 +99,7 @@ def _work(
             worked.append(stage.name)
     finally:
         events.close()
+        dismiss()
     return worked
 
 

@@ -569,7 +569,9 @@ class Train(Section):
 class Evaluate(Section):
     """How base and tuned are compared."""
 
-    bootstrap: int = Field(2_000, ge=100, description="resamples of the paired bootstrap")
+    tasks: list[str] = Field([], description="public tasks of mteb to score as well, for instance NFCorpus")
+    benchmark: str | None = Field(None, min_length=1, description='a benchmark of mteb, as "MTEB(Medical, v1)"')
+    bootstrap: int = Field(2_000, ge=100, description="resamples of the paired bootstrap and the randomisation test")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of the intervals")
 
 
@@ -590,6 +592,9 @@ class Push(Section):
     public: bool = Field(False, description="make new repos public")
     pull_request: bool = Field(False, description="open a pull request instead of changing main")
     force: bool = Field(False, description="let a model that is worse than its base go to main")
+    collection: bool | RepoId = Field(
+        False, description="group model and dataset: ORG/TITLE of a collection, or true for one named as the model"
+    )
 
 
 class Recipe(Section):

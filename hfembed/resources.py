@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,11 @@ def local_path(text: str) -> Path | None:
         return path if text and path.exists() else None
     except (OSError, RuntimeError, ValueError):  # too long for a name, an unknown user's home, a NUL
         return None
+
+
+def user_cache() -> Path:
+    """Return where things live that belong to no run; HFEMBED_CACHE moves it."""
+    return Path(os.environ.get("HFEMBED_CACHE", "~/.cache/hfembed")).expanduser()
 
 
 def presets_folder() -> Path:

@@ -35,6 +35,7 @@ class Layout:
     checkpoints: str = "checkpoints"
     curves: str = "training/curves.json"
     curves_figure: str = "training/curves.png"
+    tensorboard: str = "training/tensorboard"
     documents: str = "corpus/documents.parquet"
     pairs: str = "triplets/pairs.parquet"
     train: str = "triplets/train.parquet"
@@ -43,6 +44,10 @@ class Layout:
     model: str = "model"
     onnx: str = "model/onnx"
     report: str = "report/report.json"
+    per_query: str = "report/per_query.parquet"
+    figures: str = "report/figures"
+    tasks: str = "report/tasks"
+    results: str = "results"
     onnx_report: str = "model/onnx/export.json"
     push: str = "push/push.json"
 

@@ -109,7 +109,8 @@ class Sources:
         folder = local_path(name)
         if folder is None or not folder.is_dir():
             raise InputError(
-                f"generate.llm.prompts is '{name}', which is no folder.", "hfembed generate --prompts shows what to copy."
+                f"generate.llm.prompts is '{name}', which is no folder.",
+                "hfembed generate --prompts shows what to copy.",
             )
         return FolderSource(folder.name, hash_folder(folder))
 

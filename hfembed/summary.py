@@ -61,8 +61,13 @@ def _stage(manifest: Any, worked: list[str] | None) -> dict[str, Any]:
 def _report(report: dict[str, Any] | None) -> dict[str, Any] | None:
     if report is None:
         return None
-    kept = ("sentence", "queries", "documents", "confidence", "detectable", "by_kind")
-    return {**report["metrics"], **{name: report[name] for name in kept}}
+    kept = ("sentence", "queries", "documents", "confidence", "detectable")
+    kinds = {
+        kind: {name: value for name, value in row.items() if name != "measures"}
+        for kind, row in report["by_kind"].items()
+    }
+    others = {"by_kind": kinds, "public": report.get("public", {})}
+    return {**report["metrics"], **{name: report[name] for name in kept}, **others}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rich.text import Text
 from hfembed.compare import Hit, Ranking
 from hfembed.errors import HfembedError
 from hfembed.events import Event, Listener
+from hfembed.measure import Measured
 from hfembed.terminal_facts import show_facts
 
 SNIPPET = 96
@@ -133,6 +134,7 @@ def show_run(summary: dict[str, Any]) -> None:
         results.print()
         results.print(_report_table(summary["report"]))
         results.print(f"[{VERDICT_STYLES[summary['verdict']]}]{escape(summary['report']['sentence'])}[/]")
+        _show_public(summary["report"]["public"])
     for row in summary["onnx"]["files"] if summary["onnx"] else []:
         results.print(
             f"[dim]{row['file']}: nDCG@10 {row['ndcg_delta']:+.4f} against torch, "
@@ -141,6 +143,31 @@ def show_run(summary: dict[str, Any]) -> None:
     show_published(summary["published"])
     if summary["model"]:
         results.print(f'\nYour model: [bold]SentenceTransformer("{escape(summary["model"])}")[/]')
+
+
+def _show_public(public: dict[str, Any]) -> None:
+    """Print what became of public tasks."""
+    for row in public.get("scores", []):
+        bm25 = f", BM25 {row['bm25']:.4f}" if row["bm25"] is not None else ""
+        results.print(
+            f"{escape(row['task'])} {row['metric']}: base {row['base']:.4f}, tuned [bold]{row['tuned']:.4f}[/] "
+            f"({row['delta']:+.4f}){bm25}"
+        )
+    for row in public.get("unscored", []):
+        results.print(f"[yellow]{escape(row['task'])}[/] could not be scored: {escape(row['reason'])}")
+
+
+def show_measured(found: Measured) -> None:
+    """Print what a model is worth on labelled queries."""
+    names = [name for name in ("base", "model", "bm25", "fusion") if name in found.metrics["ndcg@10"]]
+    labels = {"bm25": "BM25", "fusion": "model + BM25"}
+    table = Table("", *(labels.get(name, name) for name in names), box=None, pad_edge=False, header_style="dim")
+    for metric, row in found.metrics.items():
+        table.add_row(metric, *(f"{row[name]:.4f}" for name in names))
+    results.print(table)
+    if found.difference:
+        results.print(f"[{VERDICT_STYLES[found.difference['verdict']]}]{escape(found.difference['sentence'])}[/]")
+    results.print(f"[dim]{found.queries:,} queries over {found.documents:,} documents[/]")
 
 
 def show_published(published: Sequence[dict[str, Any]]) -> None:

@@ -33,7 +33,9 @@ def check_uploads(files: Sequence[Path], max_megabytes: int) -> None:
         raise CorpusError(f"The files hold {size:,.0f} MB; this Space takes at most {max_megabytes:,} MB.")
     suffixes = {file.suffix.lower() for file in files}
     if suffixes & set(TEXTS) and suffixes & set(TABLES):
-        raise CorpusError(f"Texts ({' '.join(TEXTS)}) and tables ({' '.join(TABLES)}) are mixed.", "Upload one of the two.")
+        raise CorpusError(
+            f"Texts ({' '.join(TEXTS)}) and tables ({' '.join(TABLES)}) are mixed.", "Upload one of the two."
+        )
 
 
 def safe_name(name: str) -> str:

@@ -1,41 +1,38 @@
-"""The cards: what they say of a run, that their metadata reads back, and that their snippets run."""
+"""The cards: what they say of a run, and that their metadata reads back."""
 
 from __future__ import annotations
 
 import ast
-import json
 import os
-import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import DatasetCard, HfApi, ModelCard, ModelCardData, constants
-from told import SECRET_PATH, open_hub, tell_run
+import yaml
+from huggingface_hub import DatasetCard, ModelCard, ModelCardData, constants
+from told import SECRET_PATH, tell_run
 
 from hfembed.errors import HubError
-from hfembed.export import _write_graph
 from hfembed.hub.cards import hub_link
 from hfembed.push import dataset_files, model_files, run_facts
 from hfembed.push.card import cell, check_card, duration, python_text
+from hfembed.push.energy import estimate
 from hfembed.push.facts import Facts
 from hfembed.push.limits import limitations
-from hfembed.push.model_card import model_card
+from hfembed.push.model_card import model_card, public_recipe, report_figures
 from hfembed.push.origins import Origin, combine_licences, read_front_matter
 from hfembed.push.serving import Serving
-from hfembed.push.texts import histogram, key_terms
+from hfembed.push.texts import find_terms, histogram
 from hfembed.run import LAYOUT, Run
 
 pytestmark = pytest.mark.xdist_group("cards")
 
 GOLDEN = Path(__file__).parent / "golden"
 MODEL, DATASET = "demo/unit-search", "demo/unit-triplets"
-SNIPPET = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
-# Marks a snippet that needs a server which no test starts.
-NEEDS_ENGINE = "http://127.0.0.1:8080"
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +56,7 @@ def compare_with_golden(text: str, name: str) -> None:
 
 
 def test_the_model_card_is_the_golden_one(facts: Facts):
-    card = model_card(facts, MODEL, DATASET, Serving.read(facts.run.path(LAYOUT.model)), ["figures/metrics.png"])
+    card = model_card(facts, MODEL, DATASET, Serving.read(facts.run.path(LAYOUT.model)), list(report_figures(facts)))
     compare_with_golden(card, "model.md")
 
 
@@ -77,24 +74,94 @@ def test_the_hubs_own_client_reads_the_metadata_and_the_results(facts: Facts, tm
     assert data.datasets == [DATASET] and data.language == ["en"] and data.license == "apache-2.0"
     assert {"hfembed", "text-embeddings-inference", "dataset_size:28", "loss:InfoNCE"} <= set(data.tags)
     assert not {"onnx", "transformers.js"} & set(data.tags)  # no ONNX file, no such tag
-    assert [result.metric_type for result in data.eval_results] == [
-        "ndcg_at_10",
-        "recall_at_10",
-        "mrr_at_10",
-        "hit_at_1",
-    ]
+    own = data.eval_results[:-1]
+    assert [result.metric_type for result in own] == ["ndcg_at_10", "recall_at_10", "mrr_at_10", "hit_at_1"]
     assert data.eval_results[0].metric_value == 0.71267
-    assert {result.dataset_type for result in data.eval_results} == {DATASET}
+    assert {result.dataset_type for result in own} == {DATASET}
     other = dict(dataset_files(facts, DATASET, tmp_path, MODEL))["README.md"]
     assert isinstance(other, bytes)
     configs = DatasetCard(other.decode()).data.to_dict()["configs"]
     assert [config["config_name"] for config in configs] == ["triplets", "corpus", "queries", "qrels"]
 
 
+def test_public_tasks_stand_in_the_table_and_the_metadata(facts: Facts):
+    files = dict(model_files(facts, MODEL, DATASET))
+    card = files["README.md"]
+    assert isinstance(card, bytes)
+    assert "| ndcg at 10 | 0.3159 | **0.3201** | 0.3200 | +0.0042 |" in card.decode()
+    assert "SciFact (The dataset mteb/scifact does not exist)" in card.decode()
+    assert "Nothing outside it was measured" not in card.decode()
+    data = ModelCard(card.decode()).data
+    listed = data.eval_results[-1]
+    assert (listed.dataset_name, listed.dataset_type) == ("MTEB NFCorpus (default)", "mteb/nfcorpus")
+    assert (listed.metric_type, listed.metric_value, listed.dataset_revision) == ("ndcg_at_10", 0.3201, "ec0fa4fe")
+    assert "mteb" in data.tags
+
+
+def test_results_on_a_registered_benchmark_are_files_of_their_own(facts: Facts):
+    assert not [name for name in dict(model_files(facts, MODEL, DATASET)) if name.startswith(".eval_results/")]
+    registered = replace(facts, benchmarks=frozenset({"mteb/nfcorpus"}))
+    results = dict(model_files(registered, MODEL, DATASET))[".eval_results/NFCorpus.yaml"]
+    assert isinstance(results, bytes)
+    entries = yaml.safe_load(results)
+    assert [entry["dataset"]["task_id"] for entry in entries] == ["NFCorpus_default_test", "NFCorpus"]
+    for entry in entries:
+        assert entry["dataset"]["id"] == "mteb/nfcorpus" and entry["dataset"]["revision"] == "ec0fa4fe"
+        assert entry["value"] == 32.01 and entry["date"] == "2026-11-21" and entry["source"]["url"].startswith("https")
+
+
+def test_a_loss_on_a_public_task_is_a_limitation(facts: Facts):
+    worse = {**facts.report["public"]["scores"][0], "tuned": 0.29, "delta": -0.0259}
+    facts.report["public"]["scores"] = [worse]
+    serving = Serving.read(facts.run.path(LAYOUT.model))
+    assert any("more than a point behind its base: NFCorpus (-0.0259)" in line for line in limitations(facts, serving))
+
+
+def test_energy_is_estimated_from_cores_and_boards_and_says_so():
+    cpu, gpu = estimate("4 x Some Processor, no GPU", 3600), estimate("NVIDIA H200, 4 x Some Processor", 3600)
+    assert (cpu.watt_hours, gpu.watt_hours) == (48, 748) and cpu.grams == pytest.approx(22.8)
+    assert "4 cores at 12 W" in cpu.source and "not measured" in cpu.source
+    assert "a GPU at 200 W" in estimate("Some Board, 2 x Some Processor", 1).basis
+    assert "not known" in estimate("", 1).basis
+
+
+def test_widget_emissions_and_figures_stand_in_the_metadata_and_the_repo(facts: Facts):
+    files = dict(model_files(facts, MODEL, DATASET))
+    readme = files["README.md"]
+    assert isinstance(readme, bytes)
+    data = ModelCard(readme.decode()).data.to_dict()
+    assert all(example["source_sentence"] and len(example["sentences"]) == 3 for example in data["widget"])
+    emitted = data["co2_eq_emissions"]
+    assert emitted["emissions"] == pytest.approx(96 * facts.seconds / 3600 / 1000 * 475, rel=0.01)
+    assert "estimated" in emitted["source"] and emitted["hardware_used"] == "8 x Made-up Processor, no GPU"
+    names = {"figures/metrics.png", "figures/changes.png", "figures/separation.png"}
+    assert names <= set(files) and all(f"({name})".encode() in readme for name in names)
+
+
+def test_the_public_recipe_names_files_of_this_machine_by_their_name_alone(facts: Facts):
+    train = facts.recipe.train.model_copy(update={"dev_queries": "/home/ada/secret/questions.jsonl"})
+    asked = replace(facts, recipe=facts.recipe.model_copy(update={"train": train}))
+    written = yaml.safe_load(public_recipe(asked))
+    assert written["train"]["dev_queries"] == "questions.jsonl" and "ada" not in public_recipe(asked)
+
+
 def test_no_card_or_file_names_a_path_of_this_machine(facts: Facts, told_run: Run, tmp_path: Path):
     for name, content in [*model_files(facts, MODEL, DATASET), *dataset_files(facts, DATASET, tmp_path, MODEL)]:
         raw = content if isinstance(content, bytes) else content.read_bytes()
         assert SECRET_PATH.encode() not in raw and str(told_run.folder.parent).encode() not in raw, name
+
+
+def test_a_column_that_the_card_does_not_know_is_published_and_named(told_run: Run, tmp_path: Path):
+    shutil.copytree(told_run.folder, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    table = pq.read_table(run.path(LAYOUT.train))
+    pq.write_table(table.append_column("judged_by", pa.array(["me"] * len(table))), run.path(LAYOUT.train))
+    files = dict(dataset_files(run_facts(run), DATASET, tmp_path / "data", MODEL))
+    readme, train = files["README.md"], files["triplets/train.parquet"]
+    assert isinstance(readme, bytes) and "| `judged_by` | as the stages of the run left them |" in readme.decode()
+    published = pq.read_table(train)
+    assert published["judged_by"].to_pylist()[0] == "me" and published["negatives"].to_pylist()[0] == ["given by hand"]
+    assert "`judged_by`" not in (GOLDEN / "dataset.md").read_text(encoding="utf-8")
 
 
 def test_the_same_run_gives_the_same_bytes(facts: Facts, told_run: Run, tmp_path: Path):
@@ -105,12 +172,17 @@ def test_the_same_run_gives_the_same_bytes(facts: Facts, told_run: Run, tmp_path
     assert contents("first", facts) == contents("second", run_facts(told_run))
 
 
-def test_without_matplotlib_the_card_has_no_figures(facts: Facts, monkeypatch: pytest.MonkeyPatch):
+def test_without_matplotlib_the_cards_have_no_figures(
+    facts: Facts, told_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    files = dict(model_files(facts, MODEL, DATASET))
-    readme = files["README.md"]
-    assert isinstance(readme, bytes) and b"![" not in readme
-    assert not [name for name in files if name.startswith("figures/")]
+    shutil.copytree(told_run.folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / LAYOUT.figures)  # evaluate drew none either
+    undrawn = run_facts(Run(tmp_path / "run"))
+    for files in (model_files(undrawn, MODEL, DATASET), dataset_files(undrawn, DATASET, tmp_path / "data", MODEL)):
+        readme = dict(files)["README.md"]
+        assert isinstance(readme, bytes) and b"![" not in readme
+        assert not [name for name, _ in files if name.startswith("figures/")]
 
 
 def test_a_model_that_stayed_the_base_is_not_called_a_finetune(facts: Facts):
@@ -180,67 +252,18 @@ def test_times_and_lengths_are_told_as_people_do():
 
 def test_key_terms_are_what_some_documents_speak_of():
     texts = ["The spinal cord is of use"] * 4 + [f"nothing of that kind {number}" for number in range(16)]
-    assert key_terms(texts)[0] == "spinal cord"
-    assert "nothing" not in key_terms(texts)  # in most documents
-    assert key_terms([]) == []
+    terms, thin = find_terms(texts)
+    assert terms[0] == "spinal cord" and thin == []  # of so few documents it cannot be said
+    assert "nothing" not in terms  # in most documents
+    assert find_terms([]) == ([], [])
+
+
+def test_thin_topics_are_what_hardly_any_document_has():
+    texts = ["the aorta bleeds"] * 3 + ["the femur breaks"] * 30 + [f"word{number} alone" for number in range(90)]
+    assert find_terms(texts)[1] == ["aorta bleeds"]
 
 
 def test_links_on_a_hub_of_this_machine_do_not_name_its_port(monkeypatch: pytest.MonkeyPatch):
     assert hub_link("a/b", "dataset", "abc") == "https://huggingface.co/datasets/a/b/tree/abc"
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:3456")
     assert hub_link("a/b", "dataset") == "/datasets/a/b"
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HfApi]:
-    """A live Hub, and this process's client pointed at it."""
-    with open_hub(tmp_path / "hub", monkeypatch) as client:
-        yield client
-
-
-RUN_SNIPPETS = """
-import json, sys
-for code in json.load(sys.stdin):
-    print(">>>", code.splitlines()[0], flush=True)
-    exec(compile(code, "snippet", "exec"), {})
-print("all ran")
-"""
-
-
-def test_every_snippet_of_both_cards_runs_against_a_hub(
-    facts: Facts, api: HfApi, told_run: Run, tiny_model: Path, tmp_path: Path
-):
-    folder = tmp_path / "model"
-    shutil.copytree(told_run.path(LAYOUT.model), folder)
-    (folder / "onnx").mkdir()
-    shutil.copyfile(_write_graph(folder, tmp_path / "work"), folder / "onnx" / "model.onnx")
-    serving = Serving.read(folder)
-    assert {"onnx", "transformers.js", "text-embeddings-inference"} <= set(serving.tags())
-    card = model_card(facts, MODEL, DATASET, serving, [])
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    files = dict(dataset_files(facts, DATASET, tmp_path / "data", MODEL))
-    api.create_repo(MODEL)
-    api.create_repo(DATASET, repo_type="dataset")
-    api.upload_folder(repo_id=MODEL, folder_path=folder, ignore_patterns=["manifest.json"])
-    for name, content in files.items():
-        api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=DATASET, repo_type="dataset")
-    readme = files["README.md"]
-    assert isinstance(readme, bytes)
-    snippets = SNIPPET.findall(card) + SNIPPET.findall(readme.decode())
-    python = [code for language, code in snippets if language == "python"]
-    assert len(python) == 5 and {"bash", "js"} <= {language for language, _ in snippets}
-    for code in python:
-        ast.parse(code)
-    # The base is not on this Hub; the tiny model stands in for it.
-    runnable = [
-        code.replace("sentence-transformers/all-MiniLM-L6-v2", str(tiny_model))
-        for code in python
-        if NEEDS_ENGINE not in code
-    ]
-    environment = {**os.environ, "HF_ENDPOINT": api.endpoint, "HF_TOKEN": str(api.token), "HF_HUB_OFFLINE": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_SNIPPETS], input=json.dumps(runnable), cwd=tmp_path, env=environment,
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0 and "all ran" in done.stdout, done.stdout + done.stderr
-    assert (tmp_path / "tuned" / "final" / "model.safetensors").is_file()

@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import keep_documents, run_until, some_documents, write_beir, write_jsonl
+from builders import Listener, keep_documents, run_until, some_documents, write_beir, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hfembed.embed import unit
-from hfembed.evaluate.stage import describe_verdict
-from hfembed.evaluate.verdict import Comparison, Verdict, compare_paired
-from hfembed.run import Run
+from hfembed.errors import InputError, StageError
+from hfembed.evaluate.leakage import find_leaked, refuse_leaked
+from hfembed.evaluate.metrics import ALL, query_metrics
+from hfembed.evaluate.public import find_tasks
+from hfembed.evaluate.report import describe_verdict
+from hfembed.evaluate.verdict import Comparison, Verdict, compare_paired, randomisation
+from hfembed.events import Events, Reporter, silent
+from hfembed.run import LAYOUT, Run
 
 pytestmark = pytest.mark.xdist_group("evaluate")
 
-THEIRS = {"ndcg@10": "ndcg_at_10", "recall@10": "recall_at_10", "mrr@10": "mrr_at_10"}
+THEIRS = {metric: metric.replace("@", "_at_") for metric in ALL if metric != "hit@1"}
 
 
 def compare(
@@ -55,7 +60,7 @@ def test_noise_is_no_difference():
 
 def test_equal_scores_are_no_difference_of_nothing():
     result = compare(scores(), scores())
-    assert result == Comparison(0.0, 0.0, 0.0, 0.0, Verdict.NO_DIFFERENCE)
+    assert result == Comparison(0.0, 0.0, 0.0, 0.0, 1.0, Verdict.NO_DIFFERENCE)
 
 
 def test_an_interval_that_touches_zero_is_no_difference():
@@ -87,6 +92,24 @@ def test_more_confidence_means_a_wider_interval():
     gain = 0.1 * np.random.default_rng(1).normal(size=100)
     narrow, wide = (compare(np.zeros(100), gain, confidence=level) for level in (0.6, 0.99))
     assert wide.low < narrow.low and narrow.high < wide.high
+
+
+def test_the_randomisation_test_counts_as_it_can_be_counted_by_hand():
+    # Of the 16 ways to choose the signs of four equal differences two are as large.
+    assert randomisation(np.ones(4), 20_000, 0) == pytest.approx(2 / 16, abs=0.01)
+    assert randomisation(np.zeros(5), 100, 0) == 1.0
+    assert randomisation(np.ones(40), 999, 0) == pytest.approx(1 / 1000)
+
+
+def test_chance_is_called_chance_as_often_as_promised():
+    draw = np.random.default_rng(0)
+    found = [randomisation(draw.normal(size=60), 400, seed) for seed in range(400)]
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.025)
+
+
+def test_three_documents_are_too_few_for_a_verdict_however_they_agree():
+    result = compare([0.0] * 3, [0.5, 0.6, 0.7])
+    assert result.low > 0 and result.p > 0.05 and result.verdict is Verdict.NO_DIFFERENCE
 
 
 def test_one_seed_gives_one_interval():
@@ -125,9 +148,12 @@ def test_the_interval_stays_within_the_differences(values: list[float], seed: in
 @pytest.mark.parametrize(
     ("comparison", "words"),
     [
-        (Comparison(0.02, 0.01, 0.03, 0.01, Verdict.BETTER), ("better", "+0.0200", "+4.0%", "+0.0100 to +0.0300")),
-        (Comparison(-0.02, -0.03, -0.01, 0.01, Verdict.WORSE), ("worse", "-0.0200")),
-        (Comparison(0.0, -0.01, 0.01, 0.015, Verdict.NO_DIFFERENCE), ("No difference", "0.0150")),
+        (
+            Comparison(0.02, 0.01, 0.03, 0.01, 0.001, Verdict.BETTER),
+            ("better", "+0.0200", "+4.0%", "+0.0100 to +0.0300"),
+        ),
+        (Comparison(-0.02, -0.03, -0.01, 0.01, 0.001, Verdict.WORSE), ("worse", "-0.0200")),
+        (Comparison(0.0, -0.01, 0.01, 0.015, 0.5, Verdict.NO_DIFFERENCE), ("No difference", "0.0150")),
     ],
 )
 def test_the_verdict_is_said_with_its_figures(comparison: Comparison, words: tuple[str, ...]):
@@ -137,7 +163,7 @@ def test_the_verdict_is_said_with_its_figures(comparison: Comparison, words: tup
 
 
 def test_a_base_that_finds_nothing_has_no_relative_gain():
-    assert "%" not in describe_verdict(Comparison(0.02, 0.01, 0.03, 0.01, Verdict.BETTER), 0.0, 10)
+    assert "%" not in describe_verdict(Comparison(0.02, 0.01, 0.03, 0.01, 0.001, Verdict.BETTER), 0.0, 10)
 
 
 # mteb
@@ -222,14 +248,123 @@ def test_bm25_is_scored_through_mteb_on_the_same_queries(collection: Any):
 
 
 def test_metrics_of_one_query_are_those_of_the_books():
-    from hfembed.evaluate.task import _query_metrics
-
     scores = {f"d{n}": -float(n) for n in range(20)}
-    metrics = _query_metrics(scores, {"d2": 1, "d15": 1})
+    found = query_metrics(scores, {"d2": 1, "d15": 1})
     ideal = 1 + 1 / np.log2(3)
-    assert metrics == pytest.approx({"ndcg@10": 0.5 / ideal, "recall@10": 0.5, "mrr@10": 1 / 3, "hit@1": 0.0})
-    assert _query_metrics(scores, {"d0": 1}) == {"ndcg@10": 1.0, "recall@10": 1.0, "mrr@10": 1.0, "hit@1": 1.0}
-    assert _query_metrics(scores, {"d15": 1}) == {"ndcg@10": 0.0, "recall@10": 0.0, "mrr@10": 0.0, "hit@1": 0.0}
+    at_ten = {"ndcg@10": 0.5 / ideal, "recall@10": 0.5, "precision@10": 0.1, "map@10": 1 / 6, "mrr@10": 1 / 3}
+    at_hundred = {"recall@100": 1, "precision@100": 0.02, "map@100": (1 / 3 + 2 / 16) / 2, "mrr@100": 1 / 3}
+    for metric, value in {**at_ten, **at_hundred, "hit@1": 0, "precision@1": 0, "ndcg@1": 0}.items():
+        assert found[metric] == pytest.approx(value), metric
+    assert set(found) == set(ALL)
+    first, none = query_metrics(scores, {"d0": 1}), query_metrics(scores, {"elsewhere": 1})
+    assert {first[f"{measure}@{depth}"] for measure in ("ndcg", "map", "recall", "mrr") for depth in (1, 5, 10)} == {
+        1.0
+    }
+    assert set(none.values()) == {0.0}
+
+
+def test_fusion_is_scored_through_mteb_and_finds_what_either_finds(collection: Any):
+    from hfembed.evaluate.task import score_bm25, score_embedder, score_fusion
+
+    dense, lexical = score_embedder(collection, Fake(), "fake"), score_bm25(collection)  # type: ignore[arg-type]
+    found = score_fusion(collection, dense, lexical)
+    check_means(found)
+    mean = {name: np.mean([row["ndcg@10"] for row in part.per_query.values()]) for name, part in
+            (("dense", dense), ("lexical", lexical), ("fusion", found))}  # fmt: skip
+    assert mean["dense"] < mean["fusion"]
+
+
+def test_fusion_weighs_both_searches_alike_whatever_their_scale():
+    from hfembed.evaluate.task import fuse
+
+    # Over a, b, c: the first says 3, 1, 1 (c left out: as bad as its worst), the second 1, 1, 3.
+    third = 2 / np.sqrt(2) - 1 / np.sqrt(2)
+    fused = fuse([{"a": 3.0, "b": 1.0}, {"b": 100.0, "c": 300.0}])
+    assert fused == pytest.approx({"a": third, "b": -2 / np.sqrt(2), "c": third})
+    assert fuse([{"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 2.0}]) == pytest.approx({"a": -1.0, "b": 1.0})
+    assert fuse([{"a": 0.9, "b": 0.1}, {}]) == pytest.approx({"a": 1.0, "b": -1.0})  # none of the words anywhere
+
+
+# Leakage
+
+WORDS = [
+    "the",
+    "pump",
+    "of",
+    "the",
+    "third",
+    "unit",
+    "leaks",
+    "after",
+    "forty",
+    "hours",
+    "of",
+    "work",
+    "and",
+    "must",
+    "be",
+    "replaced",
+    "before",
+    "the",
+    "next",
+    "flight",
+]
+
+
+def test_the_same_words_and_nearly_the_same_passages_are_leaks_and_others_are_not():
+    passage = " ".join(f"{word}{number}" for number in range(8) for word in WORDS)
+    edited = passage.replace("pump0", "valve")  # one word of 160
+    half = " ".join(passage.split()[: len(passage.split()) // 2])
+    test = [passage, "Which PUMP leaks?", "another question altogether", half, ""]
+    assert find_leaked(test, [edited, "which pump leaks"]) == [0, 1]
+    assert find_leaked(test, []) == find_leaked([], test) == []
+
+
+def write_pairs(file: Path, rows: list[tuple[str, str]]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"query": [row[0] for row in rows], "positive": [row[1] for row in rows]}), file)
+    return file
+
+
+def test_leaked_queries_are_left_out_and_named(collection: Any, tmp_path: Path):
+    heard = Listener()
+    report = Reporter("evaluate", Events(listeners=[heard]))
+    train = write_pairs(tmp_path / "train.parquet", [(collection.queries["q3"].upper(), "some text of its own")])
+    kept, found = refuse_leaked(collection, [train], report)
+    assert set(collection.queries) - set(kept.queries) == {"q3"} and set(kept.qrels) == set(kept.queries)
+    assert found.to_json() == {"queries": 1, "passages": 0, "left_out": 1}
+    assert "1 of 30 test queries" in heard.messages("warning")[0] and "left out" in heard.messages("warning")[0]
+
+
+def test_a_test_that_training_mostly_saw_is_refused(collection: Any, tmp_path: Path):
+    answers = {document for relevant in collection.qrels.values() for document in relevant}
+    train = write_pairs(tmp_path / "train.parquet", [("other words", collection.corpus[name]) for name in answers])
+    with pytest.raises(StageError, match=r"Training saw 0 of 30 test queries and \d+ of \d+ passages"):
+        refuse_leaked(collection, [train], silent())
+
+
+# Public tasks
+
+
+def test_unknown_tasks_and_benchmarks_are_answered_with_the_nearest():
+    assert [task.metadata.name for task in find_tasks(["SciFact", "NFCorpus"], None)] == ["SciFact", "NFCorpus"]
+    assert "NFCorpus" in {task.metadata.name for task in find_tasks(["NFCorpus"], "MTEB(Medical, v1)")}
+    with pytest.raises(InputError, match="Did you mean 'NFCorpus'"):
+        find_tasks(["NFCorpsu"], None)
+    with pytest.raises(InputError, match=r"Did you mean 'MTEB\(Medical, v1\)'"):
+        find_tasks([], "MTEB(Medicla, v1)")
+    with pytest.raises(InputError, match=r"knows no task 'zzzz'\.$"):
+        find_tasks(["zzzz"], None)
+
+
+def test_a_task_of_pictures_is_named_and_not_run(tmp_path: Path):
+    from hfembed.evaluate.public import Unscored, _score
+
+    (task,) = find_tasks(["CIFAR10"], None)
+    found = _score(task, {}, tmp_path, tmp_path)
+    assert isinstance(found, Unscored) and "image" in found.reason
 
 
 # The stage
@@ -255,6 +390,26 @@ def test_a_model_that_is_the_base_is_no_different_from_it(evaluated: Run):
     assert sum(row["queries"] for row in kinds.values()) == report["queries"]
     weighted = sum(row["queries"] * row["bm25"] for row in kinds.values()) / report["queries"]
     assert weighted == pytest.approx(report["metrics"]["ndcg@10"]["bm25"], abs=1e-4)
+
+
+def test_every_measure_figure_and_search_is_in_the_report(evaluated: Run):
+    import json
+
+    report = json.loads(evaluated.path(LAYOUT.report).read_text(encoding="utf-8"))
+    assert set(report["measures"]) == set(ALL)
+    for row in (report["measures"]["map@100"], *report["by_kind"].values()):
+        assert {"base", "tuned", "bm25", "fusion"} <= set(row)
+    for metric, row in report["metrics"].items():
+        assert report["measures"][metric]["fusion"] == row["fusion"] and row["p"] == 1
+    assert all(set(row["measures"]) == set(ALL) for row in report["by_kind"].values())
+    assert report["leakage"]["left_out"] == 0 and report["public"]["scores"] == []
+    apart = report["separation"]["base"]
+    assert apart == report["separation"]["tuned"] and 0 <= apart["above"] <= 1 and apart["answers"] > 0
+    # Where the answer is above all others it is the first hit.
+    assert apart["above"] == pytest.approx(report["metrics"]["hit@1"]["base"], abs=0.03)
+    names = {file.name for file in evaluated.path(LAYOUT.figures).iterdir()}
+    assert names == {"metrics.png", "changes.png", "separation.png"}
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in evaluated.path(LAYOUT.figures).iterdir())
 
 
 def test_the_table_of_queries_gives_the_report(evaluated: Run):
@@ -290,3 +445,84 @@ def test_ids_with_tabs_reach_the_test_and_come_back(tmp_path: Path):
 def test_documents_kept_by_hand_are_read_back(tmp_path: Path):
     documents = keep_documents(Run(tmp_path), [{"id": "a", "title": "T", "text": "x"}, {"id": "b", "text": "y"}])
     assert documents.texts() == ["T x", "y"] and len(documents) == 2
+
+
+# Labelled queries of the user's own
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A folder with a corpus, queries of people and which documents answer them."""
+    write_beir(tmp_path, some_documents(30))
+    rows = [{"_id": f"q{n}", "text": f"which {d['title']} is broken"} for n, d in enumerate(some_documents(30)[:10])]
+    write_jsonl(tmp_path / "queries.jsonl", rows)
+    lines = ["query-id\tcorpus-id\tscore", *(f"q{n}\td{n}\t{1 + n % 2}" for n in range(10)), "q1\tgone\t1", "q2\td9\t0"]
+    (tmp_path / "qrels.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_any_model_is_scored_on_queries_of_ones_own_and_compared_with_another(
+    labelled: Path, hfembed, tiny_model: Path
+):
+    arguments = ("evaluate", tiny_model, "--corpus", "corpus.jsonl", "--queries", "queries.jsonl")
+    answer = hfembed(*arguments, "--qrels", "qrels.tsv", "--base", tiny_model, "--format", "json")
+    assert answer.code == 0, answer.err
+    found = answer.json()
+    assert (found["queries"], found["documents"], found["unknown"]) == (10, 30, 1) and "'gone'" in answer.err
+    assert set(found["metrics"]) == set(ALL) and found["metrics"]["hit@1"]["bm25"] > 0.5
+    assert all(row["model"] == row["base"] for row in found["metrics"].values())
+    assert found["difference"]["verdict"] == "no difference" and found["difference"]["ndcg@10"]["p"] == 1
+    shown = hfembed(*arguments, "--qrels", "qrels.tsv")
+    assert shown.code == 0 and "map@100" in shown.out and "10 queries over 30 documents" in shown.out
+
+
+def test_queries_that_name_their_answers_need_no_qrels(labelled: Path):
+    from hfembed.compare import read_documents
+    from hfembed.measure import read_collection
+
+    documents, _ = read_documents(str(labelled / "corpus.jsonl"))
+    rows = [{"query": "what leaks", "positive_id": ["d0", "d7"]}, {"query": "what sticks", "positive_id": "d4"}]
+    found, unknown = read_collection(documents, write_jsonl(labelled / "mine.jsonl", rows), None)
+    assert unknown == [] and list(found.queries.values()) == ["what leaks", "what sticks"]
+    assert [set(relevant) for relevant in found.qrels.values()] == [{"d0", "d7"}, {"d4"}]
+
+
+def test_labelled_queries_that_cannot_be_used_are_refused_in_words(labelled: Path, hfembed, tiny_model: Path):
+    (labelled / "wrong.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\n", encoding="utf-8")
+    (labelled / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tgone\t1\n", encoding="utf-8")
+    (labelled / "names.tsv").write_text("a\tb\nq1\td1\n", encoding="utf-8")
+    sentences = {
+        "wrong.tsv": "must be a number", "none.tsv": "1 labels name no document of the corpus: 'gone'",
+        "names.tsv": "has no query-id", "missing.tsv": "There is no file",
+    }  # fmt: skip
+    from hfembed.compare import read_documents
+    from hfembed.measure import read_collection
+
+    documents, _ = read_documents(str(labelled / "corpus.jsonl"))
+    for name, sentence in sentences.items():
+        with pytest.raises(InputError, match=sentence):
+            read_collection(documents, labelled / "queries.jsonl", labelled / name)
+    answer = hfembed("evaluate", tiny_model, "--corpus", "corpus.jsonl")
+    assert answer.code == 2 and "--queries FILE --qrels FILE" in answer.err
+
+
+def test_labels_that_name_what_is_not_there_are_told_by_name(labelled: Path):
+    from hfembed.compare import read_documents
+    from hfembed.measure import read_collection
+
+    documents, _ = read_documents(str(labelled / "corpus.jsonl"))
+    lines = ["query-id\tcorpus-id\tscore", "q0\td0\t1", "nobody\td1\t1", *(f"q1\tlost{n}\t1" for n in range(7))]
+    (labelled / "some.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found, (missing, strangers) = read_collection(documents, labelled / "queries.jsonl", labelled / "some.tsv")
+    assert list(found.queries) == ["q0"] and missing.count == 7
+    assert str(missing).endswith(
+        "7 labels name no document of the corpus: 'lost0', 'lost1', 'lost2', 'lost3', 'lost4', ..."
+    )
+    assert str(strangers) == "1 labels name no query: 'nobody'"
+    rows = [{"query": "what leaks", "positive": "d0"}, {"query": "what sticks", "positive": "x" * 100}]
+    found, (missing,) = read_collection(documents, write_jsonl(labelled / "mine.jsonl", rows), None)
+    assert list(found.qrels.values()) == [{"d0": 1}] and missing.examples == [f"'{'x' * 60}...'"]
+    with pytest.raises(InputError, match="'gone'") as caught:
+        (labelled / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tgone\t1\n", encoding="utf-8")
+        read_collection(documents, labelled / "queries.jsonl", labelled / "none.tsv")
+    assert "ids like 'd0', 'd1'" in caught.value.hint

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from builders import Listener, job_for
 from huggingface_hub import HfApi, hf_hub_download
-from told import open_hub, tell_run
+from told import serve_hub, tell_run
 
 from hfembed.errors import HubError, ModelError, StageError
-from hfembed.events import Events, Reporter
+from hfembed.events import Events, Reporter, silent
+from hfembed.hub import Upload, publish
+from hfembed.hub.collections import collect
+from hfembed.hub.publish import Published, seconds_to_wait
+from hfembed.localhub import LocalHub
 from hfembed.push import push, push_folder
 from hfembed.push.folder import folder_card, what_is_missing
 from hfembed.push.origins import find_base, find_corpus, read_front_matter
@@ -45,10 +51,16 @@ def run(told: Run, tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HfApi]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalHub, HfApi]]:
     """A live Hub, and this process's client pointed at it."""
-    with open_hub(tmp_path / "hub", monkeypatch) as client:
-        yield client
+    with serve_hub(tmp_path / "hub", monkeypatch) as both:
+        yield both
+
+
+@pytest.fixture
+def api(served: tuple[LocalHub, HfApi]) -> HfApi:
+    """The client of demo, who may write."""
+    return served[1]
 
 
 def pushed(run: Run, *settings: str, heard: Listener | None = None) -> Outcome:
@@ -78,6 +90,18 @@ def test_both_repos_name_each_other_and_a_second_push_commits_nothing(run: Run, 
     assert {entry["revision"] for entry in again.facts["published"]} == {model.sha, dataset.sha}
     assert again.facts == first.facts
     assert len(api.list_repo_commits(MODEL)) == len(api.list_repo_commits(DATASET, repo_type="dataset")) == 2
+
+
+def test_a_pushed_card_shows_its_figures_and_leads_to_its_files(run: Run, api: HfApi):
+    pushed(run, *BOTH, "push.public=true")
+    for address in (f"{api.endpoint}/{MODEL}", f"{api.endpoint}/datasets/{DATASET}"):
+        page = urlopen(address).read().decode()
+        images = re.findall(r'<img src="([^"]+)"', page)
+        assert images and all(urlopen(api.endpoint + image).read().startswith(b"\x89PNG") for image in images)
+    page = urlopen(f"{api.endpoint}/{MODEL}").read().decode()
+    (table,) = re.findall(r'href="([^"]+per_query.csv)"', page)
+    assert urlopen(api.endpoint + table).read().startswith(b'"query_id"')
+    assert 'href="#' not in page and f'href="/datasets/{DATASET}"' in page  # other addresses stay as they are
 
 
 READ_ALL = """
@@ -110,6 +134,91 @@ def test_load_dataset_reads_every_config_with_its_columns_of_origin(run: Run, ap
     assert {row["query-id"] for row in qrels} == queries and len(corpus) == 24
     assert all(row["corpus-id"] in corpus and row["score"] == 1 for row in qrels)
     assert configs["default"]["train"] == triplets["train"]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again without waiting."""
+    # The package names a function like the module, so the module is not found by its dotted name.
+    monkeypatch.setattr(sys.modules["hfembed.hub.publish"], "seconds_to_wait", _no_wait)
+
+
+def _no_wait(error: Exception, attempt: int) -> float | None:
+    return None if seconds_to_wait(error, attempt) is None else 0.0
+
+
+def an_upload(content: bytes) -> Upload:
+    return Upload("demo/asked", "model", [("README.md", content)], "Publish with hfembed", False, pull_request=True)
+
+
+def asked_of(api: HfApi) -> list[tuple[int, str, str]]:
+    found = api.get_repo_discussions("demo/asked")
+    return [(entry.num, entry.author, entry.status) for entry in found if entry.is_pull_request]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_answer_that_is_lost_opens_no_second_pull_request(served: tuple[LocalHub, HfApi], at_once: None, seed: int):
+    server, api = served
+    # Of the requests that ask for a pull request or fill it, most break off, half of those after they were served.
+    server.set_faults(f"drop=0.6,path=/discussions|/commit/,seed={seed}")
+    first = publish(an_upload(b"one"), silent())
+    server.set_faults("")
+    assert asked_of(api) == [(1, "demo", "open")] and first.pull_request == 1
+    assert api.list_repo_files("demo/asked", revision="refs/pr/1").count("README.md") == 1
+    commits = api.list_repo_commits("demo/asked", revision="refs/pr/1")
+    assert [commit.title for commit in commits].count("Publish with hfembed") == 1
+    again, other = publish(an_upload(b"one"), silent()), publish(an_upload(b"two"), silent())
+    assert again.revision == first.revision != other.revision and other.pull_request == 1
+    assert asked_of(api) == [(1, "demo", "open")]
+
+
+def test_a_pull_request_of_someone_else_is_left_alone(served: tuple[LocalHub, HfApi]):
+    server, api = served
+    api.create_repo("demo/asked")
+    stranger = HfApi(endpoint=server.url, token=server.add_user("stranger"))
+    stranger.create_pull_request("demo/asked", title="Publish with hfembed")
+    assert publish(an_upload(b"ours"), silent()).pull_request == 2
+    assert "README.md" not in api.list_repo_files("demo/asked", revision="refs/pr/1")
+
+
+def test_model_and_dataset_are_grouped_in_one_collection_however_often_they_are_pushed(run: Run, api: HfApi):
+    settings = (*BOTH, "push.collection=demo/field-search")
+    first, second = pushed(run, *settings), pushed(run, *settings)
+    (found,) = api.list_collections(owner="demo")
+    assert first.facts["collection"] == second.facts["collection"] == f"{api.endpoint}/collections/{found.slug}"
+    assert found.slug.startswith("demo/field-search-")
+    held = api.get_collection(found.slug)
+    assert [(item.item_type, item.item_id) for item in held.items] == [("dataset", DATASET), ("model", MODEL)]
+    assert held.private is True
+    named = pushed(run, BOTH[0], "push.collection=true").facts["collection"]
+    assert "/demo/unit-search-" in named and len(list(api.list_collections(owner="demo"))) == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_collection_is_made_once_under_faults(served: tuple[LocalHub, HfApi], at_once: None, seed: int):
+    server, api = served
+    api.create_repo(MODEL)
+    entry = Published(MODEL, "model", "a" * 40, "")
+    server.set_faults(f"drop=0.5,rate=0.2,status=503,path=/collections,seed={seed}")
+    url = collect("demo/field-search", [entry], False, silent())
+    server.set_faults("")
+    (found,) = api.list_collections(owner="demo")
+    assert url.endswith(found.slug) and [item.item_id for item in api.get_collection(found.slug).items] == [MODEL]
+    # An address with the Hub's own ending, as a person copies it, is the same collection.
+    assert collect(found.slug, [entry], False, silent()) == url
+
+
+def test_results_go_up_as_files_where_the_hub_keeps_a_leaderboard(run: Run, api: HfApi, served):
+    name = ".eval_results/NFCorpus.yaml"
+    pushed(run, BOTH[0])
+    assert name not in api.list_repo_files(MODEL)
+    owner = HfApi(endpoint=api.endpoint, token=served[0].add_user("mteb"))
+    owner.create_repo("mteb/nfcorpus", repo_type="dataset")
+    owner.upload_file(
+        path_or_fileobj=b"name: NFCorpus\n", path_in_repo="eval.yaml", repo_id="mteb/nfcorpus", repo_type="dataset"
+    )
+    pushed(run, BOTH[0])
+    assert name in api.list_repo_files(MODEL)
 
 
 def test_a_worse_model_asks_first(run: Run, api: HfApi):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,11 +17,21 @@ from huggingface_hub import HfApi, constants, file_download
 
 from hfembed.compatible import write_compatible
 from hfembed.embed import load_model
+from hfembed.evaluate.figures import draw_figures
+from hfembed.evaluate.separation import Separation
 from hfembed.hub import local_model
 from hfembed.localhub import LocalHub
 from hfembed.run import LAYOUT, Manifest, Run, write_json
 
 METRICS = ("ndcg@10", "recall@10", "mrr@10", "hit@1")
+PUBLIC = [
+    {
+        "task": "NFCorpus", "type": "Retrieval", "hub_type": "text-retrieval", "metric": "ndcg_at_10",
+        "dataset": "mteb/nfcorpus", "revision": "ec0fa4fe", "base": 0.3159, "tuned": 0.3201, "bm25": 0.32, "delta": 0.0042,
+    }
+]  # fmt: skip
+UNSCORED = [{"task": "SciFact", "reason": "The dataset mteb/scifact does not exist."}]
+HISTOGRAM = {"edges": [0.0, 0.25, 0.5, 0.75, 1.0], "counts": [0, 4, 20, 4]}
 # Must stand in no card: the recipe of the run holds it.
 SECRET_PATH = "/home/somebody/secret"
 
@@ -40,6 +51,13 @@ def tell_run(folder: Path, model: Path) -> Run:
 @contextmanager
 def open_hub(root: Path, patch: pytest.MonkeyPatch) -> Iterator[HfApi]:
     """Serve a Hub, point this process's client at it, and yield the client of demo, who may write."""
+    with serve_hub(root, patch) as (_, api):
+        yield api
+
+
+@contextmanager
+def serve_hub(root: Path, patch: pytest.MonkeyPatch) -> Iterator[tuple[LocalHub, HfApi]]:
+    """Serve a Hub as `open_hub` does, and yield the server as well: it can be made to fail."""
     with LocalHub(root=root, port=0) as server:
         # In this process HF_ENDPOINT comes too late: the client read it when it was imported.
         template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -49,7 +67,7 @@ def open_hub(root: Path, patch: pytest.MonkeyPatch) -> Iterator[HfApi]:
         patch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         api = HfApi(endpoint=server.url, token=server.add_user("demo", role="write"))
         patch.setenv("HF_TOKEN", str(api.token))
-        yield api
+        yield server, api
 
 
 def query_rows(documents: Any, start: int, stop: int) -> list[dict[str, Any]]:
@@ -59,6 +77,7 @@ def query_rows(documents: Any, start: int, stop: int) -> list[dict[str, Any]]:
         {
             "query_id": f"{kind}-{row}", "query": " ".join(texts[row].split()[first:last]), "positive": texts[row],
             "positive_id": documents.ids[row], "group": documents.groups[row], "kind": kind,
+            "writer": "extractive", "weight": 1.0, "judge_score": 0.5, "details": "{}", "negatives": ["given by hand"],
         }
         for row in range(start, stop)
         for kind, first, last in (("keyword", 4, 7), ("sentence", 4, 14))
@@ -73,7 +92,11 @@ def write_triplets(run: Run, documents: Any) -> list[dict[str, Any]]:
         row["score_positive"] = 0.6
         for number in (1, 2):
             other = (at + 3 * number) % count
-            row |= {f"negative_{number}": texts[other], f"negative_{number}_id": documents.ids[other]}
+            row |= {
+                f"negative_{number}": texts[other],
+                f"negative_{number}_id": documents.ids[other],
+                f"negative_{number}_miner": "dense",
+            }
             row[f"score_negative_{number}"] = 0.3
     run.path(LAYOUT.train).parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(train), run.path(LAYOUT.train))
@@ -92,24 +115,45 @@ def write_report(run: Run, test: list[dict[str, Any]]) -> None:
     figures = {1: 1.0, 2: 0.63093, 5: 0.38685}
     rows = []
     for at, row in enumerate(test):
-        places = {"base": 2, "tuned": 1 if at % 3 == 0 else 5 if at % 7 == 4 else 2, "bm25": 1}
+        places = {"base": 2, "tuned": 1 if at % 3 == 0 else 5 if at % 7 == 4 else 2, "bm25": 1, "fusion": 1}
         values: dict[str, Any] = {name: row[name] for name in ("query_id", "query", "kind")}
         for name, place in places.items():
             scores = (figures[place], 1.0, 1 / place, float(place == 1))
             values |= {f"{name}_{metric}": value for metric, value in zip(METRICS, scores, strict=True)}
         rows.append(values)
     run.path(LAYOUT.report).parent.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows), run.path(LAYOUT.report).with_name("per_query.parquet"))
-    row = {"base": 0.63093, "tuned": 0.71267, "bm25": 1.0, "delta": 0.08174, "ci": [0.01034, 0.15211]}
-    write_json(
-        run.path(LAYOUT.report),
+    pq.write_table(pa.Table.from_pylist(rows), run.path(LAYOUT.per_query))
+    difference = {"delta": 0.08174, "ci": [0.01034, 0.15211], "p": 0.013}
+    row = {"base": 0.63093, "tuned": 0.71267, "bm25": 1.0, "fusion": 0.9, **difference}
+    kind = {"queries": 6, "base": 0.6, "tuned": 0.7, "bm25": 1.0, "fusion": 0.9, **difference}
+    report = (
         {
             "verdict": "better", "sentence": "The tuned model is better than the base on 12 held-out queries.",
             "detectable": 0.1, "confidence": 0.95, "queries": len(test), "documents": 24,
-            "metrics": dict.fromkeys(METRICS, row),
-            "by_kind": {kind: {"queries": 6, "base": 0.6, "tuned": 0.7, "bm25": 1.0} for kind in ("keyword", "sentence")},
-        },
+            "metrics": dict.fromkeys(METRICS, row), "by_kind": dict.fromkeys(("keyword", "sentence"), kind),
+            "separation": {
+                "base": {"answers": 0.6, "others": 0.5, "above": 0.4}, "tuned": {"answers": 0.7, "others": 0.5, "above": 0.6},
+            },
+            "leakage": {"queries": 0, "passages": 0, "left_out": 0},
+            "public": {"benchmark": None, "scores": PUBLIC, "unscored": UNSCORED},
+        }
     )  # fmt: skip
+    write_json(run.path(LAYOUT.report), report)
+    folder = run.path(LAYOUT.tasks) / "tuned"
+    folder.mkdir(parents=True)
+    subsets = [{"hf_subset": "default", "main_score": 0.3201}]
+    result = {
+        "task_name": "NFCorpus",
+        "mteb_version": "2.0",
+        "date": "2026-11-21T03:00:00Z",
+        "scores": {"test": subsets},
+    }
+    write_json(folder / "NFCorpus.json", result)
+    apart = Separation(np.linspace(0.4, 0.9, 12), np.linspace(0.3, 0.7, 12))
+    deltas = np.array([row["tuned_ndcg@10"] - row["base_ndcg@10"] for row in rows])
+    run.path(LAYOUT.figures).mkdir()
+    for name, content in draw_figures(report, deltas, {"base": apart, "tuned": apart}).items():
+        (run.path(LAYOUT.figures) / name).write_bytes(content)
 
 
 def write_manifests(run: Run) -> None:
@@ -117,13 +161,16 @@ def write_manifests(run: Run) -> None:
     base = {"name": "sentence-transformers/all-MiniLM-L6-v2", "revision": None, "fingerprint": "f"}
     said: dict[str, dict[str, Any]] = {
         "pull": {"counts": {"read": 25, "documents": 24}, "dropped": {"too_short": 1},
+                 "facts": {"languages": {"en": 0.98, "other": 0.02}, "truncated_share": 0.04,
+                           "lengths": {"unit": "tokens", "limit": 128}},
                  "sources": {"corpus": {"kind": "beir", "name": "units", "fingerprint": "f"}}},
-        "generate": {"counts": {"train": 28, "dev": 8, "test": 12}},
+        "generate": {"counts": {"train": 28, "dev": 8, "test": 12}, "dropped": {"ambiguous": 3}},
         "mine": {"counts": {"triplets": 28, "above_cap": 5, "drawn_at_random": 2},
-                 "facts": {"median_positive_score": 0.6, "median_negative_score": 0.3}},
+                 "facts": {"median_positive_score": 0.6, "median_negative_score": 0.3, "miners": {"dense": 50, "random": 6},
+                           "histograms": {"positives": HISTOGRAM, "negatives": HISTOGRAM}}},
         "train": {"counts": {"pairs": 28, "steps": 4}, "sources": {"base": base}, "seconds": 200.0,
                   "facts": {"choice": {"strength": 0.5}, "fold": {"kind": "folded"}},
-                  "versions": {"torch": "2.13.0+cpu"}},
+                  "versions": {"torch": "2.13.0+cpu", "machine": "8 x Made-up Processor, no GPU"}},
         "evaluate": {"counts": {"queries": 12}},
         "export": {"counts": {"files": 0}, "facts": {"files": []}},
     }  # fmt: skip

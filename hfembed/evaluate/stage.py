@@ -2,129 +2,91 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hfembed.embed import Embedder
-from hfembed.evaluate.verdict import Comparison, Verdict, compare_paired
-from hfembed.hub import TUNED, local_model
+from hfembed.evaluate.collection import Collection
+from hfembed.evaluate.figures import draw_figures
+from hfembed.evaluate.leakage import refuse_leaked
+from hfembed.evaluate.metrics import MAIN
+from hfembed.evaluate.public import find_tasks, score_public
+from hfembed.evaluate.report import BASE, BM25, FUSION, TUNED, make_report, per_query, values_of
+from hfembed.evaluate.separation import separate
+from hfembed.hub import TUNED as TUNED_MODEL
+from hfembed.hub import local_model
+from hfembed.resources import user_cache
 from hfembed.run import LAYOUT, write_json
 from hfembed.stage import Job, Outcome, require
 
 if TYPE_CHECKING:
-    from hfembed.evaluate.task import Collection, Scores
+    from hfembed.evaluate.task import Scores
 
-BASE = "base"
-BM25 = "bm25"
 TASK = "HfembedHeldOut"
 
 
 def evaluate(job: Job) -> Outcome:
-    """Write report.json, per_query.parquet and mteb's own result files."""
+    """Write report.json, per_query.parquet, figures and mteb's own result files."""
     require("train", "torch", "sentence_transformers", "mteb", "datasets", "Stemmer")
-    from hfembed.evaluate.task import Collection, score_bm25, score_embedder
+    settings = job.recipe.evaluate
+    tasks = find_tasks(settings.tasks, settings.benchmark) if settings.tasks or settings.benchmark else []
+    tables = [job.run.path(LAYOUT.train), job.run.path(LAYOUT.dev)]
+    collection, leakage = refuse_leaked(Collection.read(job.run.path(LAYOUT.test), TASK), tables, job.report)
+    embedders = _embedders(job)
+    scores = _score_test(job, collection, embedders)
+    separations = {name: separate(collection, embedders[name], scores[name].rankings) for name in embedders}
+    cache = user_cache() / LAYOUT.results
+    public = score_public(tasks, settings.benchmark, embedders, cache, _place(job, LAYOUT.tasks), job.report)
+    report: dict[str, Any] = {
+        **make_report(collection, scores, job.recipe),
+        "separation": {name: found.to_json() for name, found in separations.items() if len(found.answers)},
+        "leakage": leakage.to_json(),
+        "public": public.to_json(),
+    }
+    deltas = values_of(scores[TUNED], collection, MAIN) - values_of(scores[BASE], collection, MAIN)
+    figures = draw_figures(report, deltas, separations)
+    _write(job, collection, scores, {**report, "figures": list(figures)}, figures)
+    return Outcome(
+        counts={"queries": len(collection.queries), "documents": len(collection.corpus), "tasks": len(public.scores)},
+        dropped={"leaked": leakage.left_out, "tasks_unscored": len(public.unscored)},
+        facts={"verdict": report["verdict"], "separation": report["separation"]},
+    )
 
-    collection = Collection.read(job.run.path(LAYOUT.test), TASK)
+
+def _embedders(job: Job) -> dict[str, Embedder]:
     folder = job.run.path(LAYOUT.embeddings)
-    sources = {BASE: job.sources.base, TUNED: local_model(TUNED, job.run.path(LAYOUT.model))}
+    sources = {BASE: job.sources.base, TUNED: local_model(TUNED_MODEL, job.run.path(LAYOUT.model))}
+    return {name: Embedder(source, folder, job.report) for name, source in sources.items()}
+
+
+def _score_test(job: Job, collection: Collection, embedders: dict[str, Embedder]) -> dict[str, Scores]:
+    from hfembed.evaluate.task import score_bm25, score_embedder, score_fusion
+
     scores: dict[str, Scores] = {}
-    for name, source in sources.items():
+    for name, embedder in embedders.items():
         job.report.note(f"scoring {name} on {len(collection.queries):,} test queries")
-        scores[name] = score_embedder(collection, Embedder(source, folder, job.report), name)
-    job.report.note("scoring BM25")
+        scores[name] = score_embedder(collection, embedder, name)
+    job.report.note("scoring BM25, and the tuned model together with it")
     scores[BM25] = score_bm25(collection)
-    report = make_report(collection, scores, job)
-    write_json(job.out / "report.json", report)
+    scores[FUSION] = score_fusion(collection, scores[TUNED], scores[BM25])
+    return scores
+
+
+def _write(
+    job: Job, collection: Collection, scores: dict[str, Scores], report: dict[str, Any], figures: dict[str, bytes]
+) -> None:
+    write_json(_place(job, LAYOUT.report), report)
     for name, score in scores.items():
         score.result.to_disk(job.out / f"mteb_{name}.json")
-    pq.write_table(_per_query(collection, scores), job.out / "per_query.parquet")
-    return Outcome(
-        counts={"queries": len(collection.queries), "documents": len(collection.corpus)},
-        facts={"verdict": report["verdict"]},
-    )
+    pq.write_table(per_query(collection, scores), _place(job, LAYOUT.per_query))
+    for name, content in figures.items():
+        folder = _place(job, LAYOUT.figures)
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
-def make_report(collection: Collection, scores: dict[str, Scores], job: Job) -> dict[str, Any]:
-    """Return every metric of base, tuned and BM25, with the comparison and the verdict."""
-    from hfembed.evaluate.task import METRICS
-
-    metrics: dict[str, dict[str, Any]] = {}
-    comparisons: dict[str, Comparison] = {}
-    for metric in METRICS:
-        values = {name: _values(score, collection, metric) for name, score in scores.items()}
-        comparisons[metric] = _compare(values, collection, job)
-        metrics[metric] = {
-            **{name: round(float(value.mean()), 5) for name, value in values.items()},
-            "delta": round(comparisons[metric].delta, 5),
-            "ci": [round(comparisons[metric].low, 5), round(comparisons[metric].high, 5)],
-        }
-    main = comparisons["ndcg@10"]
-    return {
-        "verdict": main.verdict,
-        "sentence": describe_verdict(main, metrics["ndcg@10"][BASE], len(collection.queries)),
-        "detectable": round(main.detectable, 5),
-        "confidence": job.recipe.evaluate.confidence,
-        "queries": len(collection.queries),
-        "documents": len(collection.corpus),
-        "metrics": metrics,
-        "by_kind": _by_kind(collection, scores),
-    }
-
-
-def describe_verdict(comparison: Comparison, base: float, queries: int) -> str:
-    """Say the verdict in a sentence."""
-    relative = f", {comparison.delta / base:+.1%} relative" if base else ""
-    shown = f"nDCG@10 {comparison.delta:+.4f}{relative} ({comparison.low:+.4f} to {comparison.high:+.4f})"
-    if comparison.delta == comparison.low == comparison.high == 0:
-        return (
-            f"The tuned model ranks {queries:,} held-out queries exactly as the base does: nothing that was learned "
-            "helped queries of another kind, so the base was kept."
-        )
-    if comparison.verdict is Verdict.BETTER:
-        return f"The tuned model is better than the base on {queries:,} held-out queries: {shown}."
-    if comparison.verdict is Verdict.WORSE:
-        return f"The tuned model is worse than the base on {queries:,} held-out queries: {shown}."
-    return (
-        f"No difference between tuned and base can be told on {queries:,} held-out queries: {shown}. "
-        f"A difference below {comparison.detectable:.4f} would have gone unseen."
-    )
-
-
-def _compare(values: dict[str, Any], collection: Collection, job: Job) -> Comparison:
-    settings = job.recipe.evaluate
-    clusters = [min(relevant) for relevant in collection.qrels.values()]
-    return compare_paired(
-        values[BASE], values[TUNED], clusters, settings.bootstrap, settings.confidence, job.recipe.seed
-    )
-
-
-def _values(score: Scores, collection: Collection, metric: str) -> Any:
-    return np.array([score.per_query[identity][metric] for identity in collection.queries])
-
-
-def _by_kind(collection: Collection, scores: dict[str, Scores]) -> dict[str, Any]:
-    kinds = np.array([collection.kinds[identity] for identity in collection.queries])
-    table = {}
-    for kind in np.unique(kinds).tolist():
-        chosen = kinds == kind
-        table[kind] = {"queries": int(chosen.sum())} | {
-            name: round(float(_values(score, collection, "ndcg@10")[chosen].mean()), 5)
-            for name, score in scores.items()
-        }
-    return table
-
-
-def _per_query(collection: Collection, scores: dict[str, Scores]) -> pa.Table:
-    identities = list(collection.queries)
-    columns: dict[str, Any] = {
-        "query_id": identities,
-        "query": [collection.queries[identity] for identity in identities],
-        "kind": [collection.kinds[identity] for identity in identities],
-    }
-    for name, score in scores.items():
-        for metric in next(iter(score.per_query.values())):
-            columns[f"{name}_{metric}"] = [score.per_query[identity][metric] for identity in identities]
-    return pa.table(columns)
+def _place(job: Job, entry: str) -> Path:
+    """Return where an entry of the report folder goes while the stage works."""
+    return job.out / Path(entry).name

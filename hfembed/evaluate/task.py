@@ -1,12 +1,10 @@
-"""A BEIR folder as an mteb retrieval task, and the runs of models on it."""
+"""A collection as an mteb retrieval task, and the runs of models on it."""
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,55 +16,38 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models.model_meta import ModelMeta
 from mteb.types import PromptType
 
-from hfembed.corpus import join_title
 from hfembed.embed import Embedder, Vectors
+from hfembed.evaluate.collection import Collection
+from hfembed.evaluate.metrics import CUTOFFS, METRICS, query_metrics
+from hfembed.run import hash_json
+
+__all__ = [
+    "METRICS", "CachedEncoder", "Collection", "Fusion", "Scores", "load_bm25",
+    "score_bm25", "score_embedder", "score_fusion",
+]  # fmt: skip
 
 BM25 = "mteb/baseline-bm25s"
-DEPTH = 10
-METRICS = ("ndcg@10", "recall@10", "mrr@10", "hit@1")
 SPLIT = "test"
 
-
-@dataclass(frozen=True)
-class Collection:
-    """Documents, queries and which documents answer which query, in BEIR terms."""
-
-    name: str
-    corpus: dict[str, str]
-    queries: dict[str, str]
-    kinds: dict[str, str]
-    qrels: dict[str, dict[str, int]]
-
-    @classmethod
-    def read(cls, folder: Path, name: str) -> Collection:
-        """Read a BEIR folder: corpus.jsonl, queries.jsonl, qrels/test.tsv."""
-        documents = _read_jsonl(folder / "corpus.jsonl")
-        corpus = {str(d["_id"]): join_title(d.get("title") or "", d.get("text") or "") for d in documents}
-        rows = _read_jsonl(folder / "queries.jsonl")
-        qrels: dict[str, dict[str, int]] = {}
-        with (folder / "qrels" / "test.tsv").open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
-                if int(row["score"]) > 0:
-                    qrels.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
-        queries = {str(q["_id"]): q["text"] for q in rows if str(q["_id"]) in qrels}
-        kinds = {str(q["_id"]): (q.get("metadata") or {}).get("kind", "human") for q in rows}
-        return cls(name, corpus, queries, kinds, {identity: qrels[identity] for identity in queries})
+Rankings = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What mteb measured for one model: its own result, and each query's metrics in one order."""
+    """What mteb measured for one model: its own result, each query's metrics, and what was ranked how."""
 
     result: Any
     per_query: dict[str, dict[str, float]]
+    rankings: Rankings
 
 
 class CachedEncoder:
     """An Embedder in the shape mteb expects, so that mteb reads vectors the run already has."""
 
-    def __init__(self, embedder: Embedder, name: str, revision: str) -> None:
-        """Present `embedder` to mteb under a name."""
+    def __init__(self, embedder: Embedder, name: str, revision: str = "") -> None:
+        """Present `embedder` to mteb under a name; what mteb keeps of it goes by the fingerprint of its weights."""
         self._embedder = embedder
+        revision = revision or hash_json([embedder.source.fingerprint])[:12]
         self.mteb_model_meta = ModelMeta.create_empty({"name": f"hfembed/{name}", "revision": revision})
 
     def encode(self, inputs: Any, *, prompt_type: Any = None, **_: Any) -> Vectors:
@@ -89,21 +70,62 @@ class CachedEncoder:
         return (torch.tensor(np.asarray(first)) * torch.tensor(np.asarray(second))).sum(-1)
 
 
+class Fusion:
+    """Two rankings joined by their standardised scores, in the shape mteb expects of a search."""
+
+    def __init__(self, *rankings: Rankings) -> None:
+        """Join what several searches found."""
+        self._rankings = rankings
+        self.mteb_model_meta = ModelMeta.create_empty({"name": "hfembed/fusion", "revision": "standardised"})
+
+    def index(self, corpus: Any, **_: Any) -> None:
+        """Do nothing: everything was searched before."""
+
+    def search(self, queries: Any, **_: Any) -> Rankings:
+        """Return the joined ranking of every query."""
+        return {identity: fuse([found[identity] for found in self._rankings]) for identity in queries["id"]}
+
+
+def fuse(rankings: list[dict[str, float]]) -> dict[str, float]:
+    """Add up each document's scores, standardised over all that any ranking found.
+
+    A document that a ranking left out counts there as the worst it found: it is no better than that.
+    """
+    union = sorted({identity for scores in rankings for identity in scores})
+    total = np.zeros(len(union))
+    for scores in filter(None, rankings):
+        worst = min(scores.values())
+        values = np.array([scores.get(identity, worst) for identity in union], dtype=np.float64)
+        # Where all are alike the ranking has nothing to say.
+        total += (values - values.mean()) / (values.std() or 1.0)
+    return dict(zip(union, total.tolist(), strict=True))
+
+
 def score_embedder(collection: Collection, embedder: Embedder, name: str) -> Scores:
     """Score a model through mteb."""
-    return _score(collection, CachedEncoder(embedder, name, embedder.source.fingerprint[:12]))
+    return _score(collection, CachedEncoder(embedder, name))
 
 
 def score_bm25(collection: Collection) -> Scores:
     """Score BM25 through mteb."""
-    return _score(collection, get_model(BM25))
+    return _score(collection, load_bm25())
+
+
+def score_fusion(collection: Collection, *scores: Scores) -> Scores:
+    """Score, through mteb, what several searches find together."""
+    return _score(collection, Fusion(*(score.rankings for score in scores)))
+
+
+def load_bm25() -> Any:
+    """Return mteb's own BM25."""
+    return get_model(BM25)
 
 
 def _score(collection: Collection, model: Any) -> Scores:
     logging.getLogger("mteb").setLevel(logging.ERROR)
     task = _make_task(collection)
     result = mteb_evaluate(model, task, cache=None, show_progress_bar=False, co2_tracker=False)
-    return Scores(result.task_results[0], task.per_query)
+    return Scores(result.task_results[0], task.per_query, task.rankings)
 
 
 def _make_task(collection: Collection) -> Any:
@@ -111,6 +133,8 @@ def _make_task(collection: Collection) -> Any:
         """The held-out queries of one run."""
 
         metadata = _metadata(collection)
+        # No deeper than what is measured: mteb's own thousand would be most of the memory.
+        k_values = CUTOFFS
 
         def load_data(self, **_: Any) -> None:
             """Hand mteb the collection that is in memory."""
@@ -126,10 +150,11 @@ def _make_task(collection: Collection) -> Any:
             self.data_loaded = True
 
         def task_specific_scores(
-            self, scores: Any, qrels: Any, results: Any, hf_split: str, hf_subset: str
+            self, scores: Any, qrels: Mapping[str, Any], results: Rankings, hf_split: str, hf_subset: str
         ) -> dict[str, float]:
-            """Keep each query's metrics, which mteb averages away."""
-            self.per_query = {identity: _query_metrics(results[identity], qrels[identity]) for identity in qrels}
+            """Keep each query's ranking and metrics, which mteb averages away."""
+            self.rankings = results
+            self.per_query = {identity: query_metrics(results[identity], qrels[identity]) for identity in qrels}
             return {}
 
     return HeldOutTask()
@@ -147,27 +172,3 @@ def _metadata(collection: Collection) -> TaskMetadata:
         eval_langs=["eng-Latn"],
         main_score="ndcg_at_10",
     )
-
-
-def _query_metrics(scores: dict[str, float], relevant: dict[str, int]) -> dict[str, float]:
-    """Return one query's metrics over mteb's ranking; their means equal mteb's own figures."""
-    # trec_eval, which mteb asks, puts the later id first where scores are equal.
-    ranked = sorted(scores, key=lambda identity: (scores[identity], identity), reverse=True)[:DEPTH]
-    gains = [relevant.get(identity, 0) for identity in ranked]
-    ideal = sorted(relevant.values(), reverse=True)[:DEPTH]
-    first = next((place for place, gain in enumerate(gains, 1) if gain), None)
-    return {
-        "ndcg@10": _discounted(gains) / _discounted(ideal),
-        "recall@10": sum(gain > 0 for gain in gains) / len(relevant),
-        "mrr@10": 1 / first if first else 0.0,
-        "hit@1": float(first == 1),
-    }
-
-
-def _discounted(gains: list[int]) -> float:
-    return float(sum(gain / np.log2(place + 1) for place, gain in enumerate(gains, 1)))
-
-
-def _read_jsonl(file: Path) -> list[dict[str, Any]]:
-    with file.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]

@@ -43,7 +43,7 @@ def generate(job: Job) -> Outcome:
         own = [query for query in queries if query.split is split]
         kept[split] = draw(own, limit, seed)
         dropped[f"over_{split}_limit"] = len(own) - len(kept[split])
-    _refuse_too_few(kept, job.report)
+    _refuse_too_few(kept, settings.method, job.report)
     weights = weigh_queries(kept[Split.TRAIN], settings.weights)
     write_pairs(job.out / Path(LAYOUT.pairs).name, kept[Split.TRAIN], weights, documents)
     write_pairs(job.out / Path(LAYOUT.dev).name, kept[Split.DEV], [1.0] * len(kept[Split.DEV]), documents)
@@ -100,12 +100,13 @@ def _samples(kept: dict[Split, list[Query]], documents: Documents, seed: int) ->
     ]
 
 
-def _refuse_too_few(kept: dict[Split, list[Query]], report: Reporter) -> None:
+def _refuse_too_few(kept: dict[Split, list[Query]], method: GenerateMethod, report: Reporter) -> None:
+    more = "generate.kinds.keyword=6" if method is GenerateMethod.EXTRACTIVE else "generate.llm.max_cost=SUM"
     for split, queries in kept.items():
         if len(queries) < MIN_QUERIES:
             raise StageError(
                 f"Only {len(queries)} {split} queries could be made from this corpus; {MIN_QUERIES} are needed.",
-                "Add documents, or ask for more: --set generate.kinds.keyword=6",
+                f"Add documents, or ask for more: --set {more}",
             )
     if len(kept[Split.TEST]) < WANTED_TEST_QUERIES:
         report.warn(

@@ -1,6 +1,7 @@
 """Every call to the Hub; nothing else in hfembed makes one."""
 
 from hfembed.hub.chat import Chat, is_forbidden_offline, stored_token
+from hfembed.hub.collections import collect
 from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, stream_dataset
 from hfembed.hub.models import REPO_ID, TUNED, ModelSource, fingerprint_model, local_model, locate_model
 from hfembed.hub.publish import Published, Upload, publish, read_back
@@ -14,6 +15,7 @@ __all__ = [
     "Published",
     "TokenizerSource",
     "Upload",
+    "collect",
     "dataset_file",
     "dataset_files",
     "dataset_revision",

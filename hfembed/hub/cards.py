@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from huggingface_hub import CardData, DatasetCardData, EvalResult, ModelCardData, constants, hf_hub_download
+from huggingface_hub import CardData, DatasetCardData, EvalResult, HfApi, ModelCardData, constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from hfembed.errors import HubError
 from hfembed.hub.problems import hub_errors
 
-__all__ = ["CardData", "DatasetCardData", "EvalResult", "ModelCardData", "hub_link", "read_card"]
+__all__ = ["CardData", "DatasetCardData", "EvalResult", "ModelCardData", "hub_link", "is_benchmark", "read_card"]
+
+# What registers a dataset as a benchmark.
+BENCHMARK = "eval.yaml"
 
 
 def read_card(repo: str, kind: str, revision: str) -> str:
@@ -25,6 +28,15 @@ def read_card(repo: str, kind: str, revision: str) -> str:
     except HubError:
         return ""  # a licence that cannot be looked up is unknown, and the card says so
     return Path(file).read_text(encoding="utf-8", errors="replace")
+
+
+def is_benchmark(dataset: str) -> bool:
+    """Tell whether a dataset says how results on it are shown, as those do that the Hub keeps a leaderboard of."""
+    try:
+        with hub_errors(f"dataset {dataset}"):
+            return bool(HfApi().file_exists(dataset, BENCHMARK, repo_type="dataset"))
+    except HubError:
+        return False  # results that cannot be shown anywhere stay on the card
 
 
 def hub_link(repo: str, kind: str = "model", revision: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hfembed.errors import HubError
 
@@ -46,6 +47,8 @@ def explain(error: BaseException, what: str) -> HubError | None:
     for kind, sentence, hint in sentences:
         if isinstance(error, kind):
             return HubError(f"The {what} {sentence}.", hint)
+    if type(error).__name__ == "DatasetNotFoundError":  # importing datasets to ask for it would take seconds
+        return HubError(f"The {what} does not exist on {constants.ENDPOINT}, or you may not see it.", login)
     if is_unreachable(error):
         return HubError(
             f"The {what} is not on this machine, and {constants.ENDPOINT} cannot be reached.",
@@ -58,6 +61,15 @@ def explain(error: BaseException, what: str) -> HubError | None:
     return None
 
 
+def reason(error: BaseException, what: str) -> str:
+    """Say for a reader on another machine why something failed: no address of a Hub, no folder of a home."""
+    from huggingface_hub import constants
+
+    found = next((found for cause in causes(error) if (found := explain(cause, what))), None)
+    words = found.message if found else f"{type(error).__name__}: {first_line(error)}"
+    return words.replace(constants.ENDPOINT, "the Hub").replace(str(Path.home()), "~")
+
+
 def is_unreachable(error: BaseException) -> bool:
     """Tell whether the Hub gave no answer at all."""
     from huggingface_hub import errors
@@ -68,7 +80,9 @@ def is_unreachable(error: BaseException) -> bool:
         return False
     # The connection errors of requests and httpx; an OSError with a number is a matter of this machine's disk.
     library = type(error).__module__.split(".")[0]
-    return library in ("httpx", "httpcore", "httpx2", "httpcore2", "requests") or (isinstance(error, OSError) and error.errno is None)
+    return library in ("httpx", "httpcore", "httpx2", "httpcore2", "requests") or (
+        isinstance(error, OSError) and error.errno is None
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -67,6 +67,8 @@ def publish(upload: Upload, report: Reporter) -> Published:
         retry(lambda: _create_repo(api, upload), report)
         number = retry(lambda: _pull_request(api, upload), report) if upload.pull_request else None
         revision = retry(lambda: _commit(api, upload, number), report)
+        if number is not None:
+            retry(lambda: _open_draft(api, upload, number), report)
     prefix = "" if upload.kind == "model" else f"{upload.kind}s/"
     url = f"{api.endpoint}/{prefix}{upload.repo}" + (f"/discussions/{number}" if number else "")
     return Published(upload.repo, upload.kind, revision, url, number)
@@ -155,12 +157,25 @@ def _create_repo(api: HfApi, upload: Upload) -> None:
 
 
 def _pull_request(api: HfApi, upload: Upload) -> int:
-    """Return the open pull request that an earlier try made, or make one."""
+    """Return our open pull request of this title, or make one.
+
+    The Hub makes another one each time it is asked. Where an answer was lost it is there already; and one that
+    an earlier push opened is brought up to date, as a branch is, instead of having a second beside it.
+    """
+    author = api.whoami()["name"]
     for found in api.get_repo_discussions(upload.repo, repo_type=upload.kind):
-        if found.is_pull_request and found.status in ("open", "draft") and found.title == upload.message:
+        is_ours = found.is_pull_request and found.author == author and found.title == upload.message
+        if is_ours and found.status in ("open", "draft"):
             return int(found.num)
     made = api.create_pull_request(upload.repo, title=upload.message, repo_type=upload.kind)
     return int(made.num)
+
+
+def _open_draft(api: HfApi, upload: Upload, number: int) -> None:
+    """Show a pull request to everyone; it is a draft until there is something in it."""
+    details = api.get_discussion_details(upload.repo, number, repo_type=upload.kind)
+    if details.status == "draft":
+        api.change_discussion_status(upload.repo, number, "open", repo_type=upload.kind)
 
 
 def _commit(api: HfApi, upload: Upload, pull_request: int | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -29,7 +31,9 @@ def render_card(template: str, metadata: CardData, **values: Any) -> str:
         lstrip_blocks=True,
         autoescape=False,
     )
-    environment.filters.update(cell=cell, link=hub_link, duration=duration, text=python_text)
+    environment.filters.update(
+        cell=cell, link=hub_link, duration=duration, text=python_text, small=small_number, request=shell_request
+    )
     body = environment.get_template(template).render(**values)
     return join_card(metadata, re.sub(r"\n{3,}", "\n\n", body))
 
@@ -73,6 +77,16 @@ def python_text(text: object, letters: int = 80) -> str:
     if len(line) > letters:
         line = line[:letters].rsplit(" ", 1)[0]
     return '"' + line.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def shell_request(text: object) -> str:
+    """Return a text as the body of a request on a command line."""
+    return shlex.quote(json.dumps({"inputs": json.loads(python_text(text))}, ensure_ascii=False))
+
+
+def small_number(value: float) -> str:
+    """Return a number with as many digits as say something."""
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
 def duration(seconds: float) -> str:

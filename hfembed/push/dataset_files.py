@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ import pyarrow.parquet as pq
 
 from hfembed.push.card import render_card
 from hfembed.push.facts import Facts
+from hfembed.push.figures import draw_similarity
 from hfembed.push.texts import histogram
 from hfembed.run import LAYOUT, Run
 
@@ -32,6 +36,21 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 LARGE = "1M<n<10M"
 EXAMPLES = 3
 BAR = 30
+# split -> where its queries stand, and in which column their ids.
+SPLITS = {
+    "train": (CONFIGS["triplets"]["train"], "query_id"),
+    "dev": (CONFIGS["triplets"]["dev"], "query_id"),
+    "test": (CONFIGS["queries"]["queries"], "_id"),
+}
+# The stages that made the data.
+DATA_STAGES = ("pull", "generate", "mine")
+# How a negative was found, as a reader would say it.
+MINERS = {"dense": "near in the model's eyes", "bm25": "found by BM25", "given": "given", "random": "drawn at random"}
+# The columns that the card explains; whatever else the stages wrote is published as it is.
+KNOWN_COLUMN = re.compile(
+    r"query|query_id|positive|positive_id|kind|group|miner|writer|weight|judge_score|details|negatives"
+    r"|score_positive|negative_\d+(_id|_miner)?|score_negative_\d+"
+)
 
 
 def dataset_files(facts: Facts, repo: str, work: Path, model: str | None = None) -> Files:
@@ -49,9 +68,9 @@ def dataset_files(facts: Facts, repo: str, work: Path, model: str | None = None)
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, file)
         files.append((name, file))
-    rows = {name: table.num_rows for name, table in tables.items()}
-    card = dataset_card(facts, repo, model, rows, tables[CONFIGS["triplets"]["train"]])
-    return [("README.md", card.encode()), *files]
+    figures = draw_similarity(facts.manifests["mine"].facts.get("histograms", {}))
+    card = dataset_card(facts, repo, model, tables, list(figures))
+    return [("README.md", card.encode()), *files, *figures.items()]
 
 
 def train_table(facts: Facts) -> pa.Table:
@@ -119,8 +138,12 @@ def dataset_metadata(facts: Facts, repo: str, rows: int) -> DatasetCardData:
     )
 
 
-def dataset_card(facts: Facts, repo: str, model: str | None, rows: dict[str, int], train: pa.Table) -> str:
-    """Return the dataset's README.md."""
+def dataset_card(
+    facts: Facts, repo: str, model: str | None, tables: dict[str, pa.Table], figures: Sequence[str] = ()
+) -> str:
+    """Return the dataset's README.md. tables: by file."""
+    rows = {name: table.num_rows for name, table in tables.items()}
+    train = tables[CONFIGS["triplets"]["train"]]
     step = max(1, train.num_rows // EXAMPLES)
     examples = [train.slice(at * step, 1).to_pylist()[0] for at in range(min(EXAMPLES, train.num_rows))]
     return render_card(
@@ -132,16 +155,34 @@ def dataset_card(facts: Facts, repo: str, model: str | None, rows: dict[str, int
         facts=facts,
         rows=rows,
         configs=CONFIGS,
+        columns=train.column_names,
         examples=examples,
-        kinds=train["kind"].value_counts().to_pylist(),
+        kinds_made=count_kinds(tables),
         lengths={
             "queries": bars(train["query"].to_pylist()),
             "documents": bars(facts.documents.texts()),
         },
         mine=facts.manifests["mine"],
+        figures=figures,
+        miners={name: count for name, count in facts.manifests["mine"].facts.get("miners", {}).items() if count},
+        miner_names=MINERS,
+        dropped=[
+            (stage, reason, count) for stage in DATA_STAGES for reason, count in facts.manifests[stage].dropped.items()
+        ],
+        other_columns=[name for name in train.column_names if not KNOWN_COLUMN.fullmatch(name)],
         negatives=[name for name in train.column_names if name.removeprefix("negative_").isdecimal()],
         licence=facts.corpus.license,
     )
+
+
+def count_kinds(tables: dict[str, pa.Table]) -> dict[str, dict[str, int]]:
+    """Return how many queries there are of each kind in each split; a query with two answers is one."""
+    counts: dict[str, dict[str, int]] = {}
+    for split, (table, identity) in SPLITS.items():
+        queries = dict(zip(tables[table][identity].to_pylist(), tables[table]["kind"].to_pylist(), strict=True))
+        for kind, count in Counter(map(str, queries.values())).items():
+            counts.setdefault(kind, dict.fromkeys(SPLITS, 0))[split] = count
+    return dict(sorted(counts.items()))
 
 
 def bars(texts: list[str]) -> list[tuple[str, int, str]]:

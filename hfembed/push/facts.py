@@ -9,25 +9,30 @@ from functools import cached_property
 from typing import Any
 
 from hfembed.corpus import Documents
+from hfembed.hub.cards import is_benchmark
+from hfembed.push.energy import Energy, estimate
 from hfembed.push.origins import Licence, Origin, combine_licences, find_base, find_corpus
 from hfembed.push.queries import Changes, read_changes
 from hfembed.push.texts import TextFacts, describe_texts
-from hfembed.recipe import CapType, Recipe
+from hfembed.recipe import CapType, Recipe, SamplerType
 from hfembed.run import LAYOUT, Manifest, Run
 
 # Which folder of a run belongs to which stages; push reads all of them for the card.
 FOLDERS = ("corpus", "triplets", "model", "report")
-PER_QUERY = "per_query.parquet"
 METRIC_NAMES = {"ndcg@10": "nDCG@10", "recall@10": "Recall@10", "mrr@10": "MRR@10", "hit@1": "Hit@1"}
 
-# What the energy estimate assumes a whole machine draws while it works.
-CPU_WATTS = 100
-GPU_WATTS = 500
+# A language that fewer documents are in may be a wrong guess.
+SOME_DOCUMENTS = 0.05
+# What pull calls languages that hardly occur.
+OTHER = "other"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything about a run that a card may say; nothing in it names a path of this machine."""
+    """Everything about a run that a card may say; nothing in it names a path of this machine.
+
+    benchmarks: datasets of public tasks that the Hub keeps a leaderboard of.
+    """
 
     run: Run
     recipe: Recipe
@@ -35,6 +40,7 @@ class Facts:
     report: dict[str, Any]
     base: Origin
     corpus: Origin
+    benchmarks: frozenset[str] = frozenset()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -54,23 +60,45 @@ class Facts:
     @cached_property
     def texts(self) -> TextFacts:
         """What the documents are like."""
-        return describe_texts(self.documents.texts(), self.run.path(LAYOUT.model))
+        return describe_texts(self.documents.texts())
 
     @cached_property
     def changes(self) -> Changes:
         """What became of every test query."""
-        table = self.run.path(LAYOUT.report).with_name(PER_QUERY)
-        return read_changes(table, self.run.path(LAYOUT.test), self.documents)
+        return read_changes(self.run.path(LAYOUT.per_query), self.run.path(LAYOUT.test), self.documents)
 
     @property
-    def grouped(self) -> bool:
+    def looked_for_duplicates(self) -> bool:
         """Whether near-duplicates were looked for and put into groups."""
-        return self.documents.groups != self.documents.ids
+        return self.recipe.pull.near_duplicates is not None
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """What public tasks gave."""
+        return {"benchmark": None, "scores": [], "unscored": [], **self.report.get("public", {})}
+
+    @property
+    def languages_seen(self) -> dict[str, float]:
+        """The share of documents in each language, as pull told them apart."""
+        found: Any = self.manifests["pull"].facts.get("languages") or {}
+        return {code: float(share) for code, share in found.items() if code != OTHER}
 
     @property
     def languages(self) -> list[str]:
-        """The languages of the corpus: as its card says, or English where its words show it."""
-        return list(self.corpus.language) or (["en"] if self.texts.english else [])
+        """The languages of the corpus: as its card says, or as its documents show."""
+        seen = [code for code, share in self.languages_seen.items() if share >= SOME_DOCUMENTS]
+        return list(self.corpus.language) or seen
+
+    @property
+    def truncated(self) -> float:
+        """The share of documents that are longer than the model reads."""
+        return float(self.manifests["pull"].facts.get("truncated_share") or 0)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text the model reads, where pull could count them."""
+        lengths: Any = self.manifests["pull"].facts.get("lengths") or {}
+        return lengths.get("limit") if isinstance(lengths, Mapping) else None
 
     @property
     def fold(self) -> str:
@@ -96,10 +124,20 @@ class Facts:
         """Which documents may be negatives, in words."""
         cap = self.recipe.mine.cap
         return {
-            CapType.PERCENT: f"a score of at most {cap.value:.0%} of the positive's",
-            CapType.ABSOLUTE: f"a score at least {cap.value:g} below the positive's",
+            CapType.PERCENT: f"a score of at most {cap.value:.0%} of the lowest positive's",
+            CapType.ABSOLUTE: f"a score at least {cap.value:g} below the lowest positive's",
             CapType.NONE: "any score",
         }[cap.type]
+
+    @property
+    def sampler(self) -> str:
+        """How negatives were picked, in words."""
+        return {
+            SamplerType.TOP: "the nearest documents",
+            SamplerType.RANDOM: "documents drawn from the nearest",
+            SamplerType.MIXED: "the best documents of BM25 and the nearest",
+            SamplerType.BALANCED: "near and far documents in balance",
+        }[self.recipe.mine.sampler.type]
 
     @property
     def hardware(self) -> str:
@@ -116,10 +154,9 @@ class Facts:
         return sum(manifest.seconds for manifest in self.manifests.values())
 
     @property
-    def watts(self) -> int:
-        """What the energy estimate assumes the machine draws."""
-        # Without a word about the machine, the larger figure.
-        return CPU_WATTS if "without a GPU" in self.hardware or "no GPU" in self.hardware else GPU_WATTS
+    def energy(self) -> Energy:
+        """What all of that drew, estimated."""
+        return estimate(self.manifests["train"].versions.get("machine", ""), self.seconds)
 
 
 def run_facts(run: Run, *, ask_hub: bool = False) -> Facts:
@@ -132,4 +169,6 @@ def run_facts(run: Run, *, ask_hub: bool = False) -> Facts:
     recipe = run.recipe()
     base = find_base(manifests["train"].sources["base"], recipe.base, ask_hub)
     corpus = find_corpus(manifests["pull"].sources["corpus"], recipe.corpus, ask_hub)
-    return Facts(run, recipe, manifests, report, base, corpus)
+    datasets = {row["dataset"] for row in report.get("public", {}).get("scores", [])} if ask_hub else set()
+    benchmarks = frozenset(dataset for dataset in datasets if is_benchmark(dataset))
+    return Facts(run, recipe, manifests, report, base, corpus, benchmarks)

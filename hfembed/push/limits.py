@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from hfembed.push.card import cell
 from hfembed.push.facts import Facts
 from hfembed.push.serving import QUANTIZED, Serving
 
@@ -11,6 +13,8 @@ FEW_QUERIES = 200
 THIN_CORPUS = 1_000
 # Below this share of the documents a cut-off end is no matter.
 SOME_TRUNCATED = 0.01
+# As leaderboards count.
+POINT = 0.01
 
 
 def limitations(facts: Facts, serving: Serving) -> list[str]:
@@ -29,14 +33,32 @@ def _about_the_test(facts: Facts) -> Iterator[str]:
     if bm25 > tuned:
         yield (
             f"**BM25 is ahead on this test** (nDCG@10 {bm25:.3f} against {tuned:.3f}). Queries cut out of documents "
-            "share their words with them, which is what BM25 matches; consider searching with both."
+            f"share their words with them, which is what BM25 matches. {_about_fusion(report)}"
         )
     few = "**Few test queries.** " if report["queries"] < FEW_QUERIES else "**Resolution of the test.** "
     yield (
         f"{few}{report['queries']:,} queries cannot tell a difference in nDCG@10 below {report['detectable']:.4f} "
         "from chance."
     )
-    yield "**One corpus.** Nothing outside it was measured: general benchmarks may have become better or worse."
+    if leaked := report.get("leakage", {}).get("left_out"):
+        yield f"**Left out of the test.** {leaked:,} queries that training had seen, or nearly so."
+    yield from _about_other_corpora(facts)
+
+
+def _about_fusion(report: dict[str, Any]) -> str:
+    row = report["metrics"]["ndcg@10"]
+    if row.get("fusion", 0) > row["tuned"]:
+        return f"Searching with both gives {row['fusion']:.3f}."
+    return "Consider searching with both."
+
+
+def _about_other_corpora(facts: Facts) -> Iterator[str]:
+    rows = facts.public["scores"]
+    lost = [f"{row['task']} ({row['delta']:+.4f})" for row in rows if row["delta"] < -POINT]
+    if lost:
+        yield f"**Forgotten.** On public tasks it is more than a point behind its base: {', '.join(lost)}."
+    if not rows:
+        yield "**One corpus.** Nothing outside it was measured: general benchmarks may have become better or worse."
 
 
 def _about_the_corpus(facts: Facts) -> Iterator[str]:
@@ -46,19 +68,29 @@ def _about_the_corpus(facts: Facts) -> Iterator[str]:
             f"**Thin corpus.** {texts.documents:,} documents (median {texts.median_words} words); topics that few of "
             "them treat were hardly learned, and a search among so few is easier than among many."
         )
-    if texts.truncated is not None and texts.truncated >= SOME_TRUNCATED:
+    if texts.thin_terms:
+        terms = ", ".join(cell(term) for term in texts.thin_terms)
+        yield f"**Thin topics.** Hardly any document is about these, so little was learned of them: {terms}."
+    if facts.truncated >= SOME_TRUNCATED:
         yield (
-            f"**Long documents are cut.** {texts.truncated:.0%} of the documents are longer than the {texts.max_tokens} "
-            "tokens the model reads; whatever stands after them cannot be found. Split long documents."
+            f"**Long documents are cut.** {facts.truncated:.0%} of the documents are longer than the "
+            f"{facts.max_tokens or 'few'} tokens the model reads; whatever stands after them cannot be found. Split "
+            "long documents."
         )
-    if facts.languages:
-        seen = "The corpus is" if facts.corpus.language else "By its words the corpus is"
-        yield f"**Language.** {seen} in `{', '.join(facts.languages)}`; other languages were not looked at."
-    else:
-        yield "**Language.** The language of the corpus is not known to the tool that wrote this card."
+    yield from _about_languages(facts)
     if dropped:
         reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in dropped.items())
         yield f"**Left out.** Some records of the corpus were not used: {reasons}."
+
+
+def _about_languages(facts: Facts) -> Iterator[str]:
+    if seen := facts.languages_seen:
+        shares = ", ".join(f"`{code}` {share:.0%}" for code, share in seen.items())
+        yield f"**Language.** Told apart by their words, the documents are in {shares}; nothing was learned of others."
+    elif facts.languages:
+        yield f"**Language.** The corpus is in `{', '.join(facts.languages)}`; other languages were not looked at."
+    else:
+        yield "**Language.** The language of the corpus is not known to the tool that wrote this card."
 
 
 def _about_the_model(facts: Facts, serving: Serving) -> Iterator[str]:

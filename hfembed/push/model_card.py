@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from pyarrow import csv
 
 from hfembed.hub.cards import hub_link
+from hfembed.push.benchmarks import eval_result_files, eval_results
 from hfembed.push.card import render_card
-from hfembed.push.facts import METRIC_NAMES, PER_QUERY, Facts
-from hfembed.push.figures import draw_figures
+from hfembed.push.facts import METRIC_NAMES, Facts
 from hfembed.push.limits import limitations
 from hfembed.push.origins import PUBLIC_HUB, Origin
 from hfembed.push.serving import Serving
@@ -25,9 +27,16 @@ if TYPE_CHECKING:
 Files = list[tuple[str, Path | bytes]]
 
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "hfembed")
-# What the training code really minimises, by method.
-LOSSES = {"adapter": "InfoNCE"}
+# What training minimises, by the loss of a phase.
+LOSSES = {
+    "contrastive": "MultipleNegativesRankingLoss", "gist": "GISTEmbedLoss", "embed_distill": "EmbedDistillLoss",
+    "margin_mse": "MarginMSELoss", "distill_kl": "DistillKLDivLoss",
+}  # fmt: skip
+# A map is learned by its own code, and so is a phase without negatives of other rows.
+INFO_NCE = "InfoNCE"
 TASK = "information-retrieval"
+EXAMPLES, OTHERS = 3, 3
+PASSAGE = 120
 
 
 def model_files(facts: Facts, repo: str, dataset: str | None) -> Files:
@@ -39,7 +48,7 @@ def model_files(facts: Facts, repo: str, dataset: str | None) -> Files:
         if path.is_file() and path.name not in (MANIFEST, "README.md")
     ]
     serving = Serving.read(folder)
-    figures = draw_figures(facts.report, facts.changes)
+    figures = report_figures(facts)
     manifests = {name: manifest.model_dump() for name, manifest in facts.manifests.items()}
     return [
         *files,
@@ -47,16 +56,21 @@ def model_files(facts: Facts, repo: str, dataset: str | None) -> Files:
         ("recipe.yaml", public_recipe(facts).encode()),
         ("manifests.json", _json(manifests)),
         ("report.json", _json(facts.report)),
-        ("per_query.csv", _csv(facts.run.path(LAYOUT.report).with_name(PER_QUERY))),
+        ("per_query.csv", _csv(facts.run.path(LAYOUT.per_query))),
+        *eval_result_files(facts),
         *figures.items(),
     ]
 
 
+def report_figures(facts: Facts) -> dict[str, Path]:
+    """Return the figures that evaluate drew, by their name in the repo."""
+    folder = facts.run.path(LAYOUT.figures)
+    return {f"{folder.name}/{file.name}": file for file in sorted(folder.glob("*.png"))}
+
+
 def model_card(facts: Facts, repo: str, dataset: str | None, serving: Serving, figures: list[str]) -> str:
     """Return the model's README.md."""
-    example = (facts.changes.gained + facts.changes.lost)[:1]
-    queries = [example[0].query] if example else ["your question"]
-    documents = [example[0].document if example else "a passage", *facts.documents.texts()[:1]]
+    asked = examples(facts)
     return render_card(
         "model.md",
         model_metadata(facts, repo, dataset, serving),
@@ -70,11 +84,11 @@ def model_card(facts: Facts, repo: str, dataset: str | None, serving: Serving, f
         serving=serving,
         figures=figures,
         metric_names=METRIC_NAMES,
-        example_queries=queries,
-        example_documents=documents,
+        example_queries=[asked[0].query],
+        example_documents=asked[0].passages[:2],
         limitations=limitations(facts, serving),
         phases=[phase.model_dump(mode="json") for phase in facts.recipe.train.phases],
-        watt_hours=facts.watts * facts.seconds / 3600,
+        public=facts.public,
     )
 
 
@@ -91,26 +105,78 @@ def model_metadata(facts: Facts, repo: str, dataset: str | None, serving: Servin
         license=facts.licence.id,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
-        tags=[*TAGS, *serving.tags(), *_training_tags(facts)],
+        tags=[*TAGS, *serving.tags(), *(["mteb"] if facts.public["scores"] else []), *_training_tags(facts)],
         base_model=facts.base.repo,
         datasets=datasets or None,
+        widget=[{"source_sentence": example.query, "sentences": example.passages} for example in examples(facts)],
+        co2_eq_emissions={
+            "emissions": float(f"{facts.energy.grams:.3g}"),
+            "source": facts.energy.source,
+            "training_type": "fine-tuning",
+            "hardware_used": facts.hardware,
+        },
         model_name=repo.split("/")[-1],
-        eval_results=_eval_results(facts, dataset),
+        eval_results=[*_eval_results(facts, dataset), *eval_results(facts)],
         **relation,
     )
 
 
+@dataclass(frozen=True)
+class Example:
+    """A query that a reader can try, the passage that answers it, and others."""
+
+    query: str
+    passages: list[str]
+
+
+def examples(facts: Facts) -> list[Example]:
+    """Return a few test queries with passages, short enough for a page."""
+    changes = (facts.changes.gained + facts.changes.lost)[:EXAMPLES]
+    texts = dict(zip(facts.documents.ids, facts.documents.texts(), strict=True))
+    # Evenly from the corpus: neighbours often treat one thing.
+    others = list(texts.values())[:: max(1, len(texts) // OTHERS)][:OTHERS]
+    if not changes:
+        return [Example("your question", [shorten(text) for text in others])]
+    found = []
+    for change in changes:
+        answer = texts[change.document_id]
+        passages = [answer, *(text for text in others if text != answer)][:OTHERS]
+        found.append(Example(change.query, [shorten(text) for text in passages]))
+    return found
+
+
+def shorten(text: str) -> str:
+    """Return the beginning of a text, ended at a word."""
+    line = " ".join(text.split())
+    return line if len(line) <= PASSAGE else line[:PASSAGE].rsplit(" ", 1)[0] + " …"
+
+
 def public_recipe(facts: Facts) -> str:
-    """Return the recipe without paths of this machine."""
+    """Return the recipe without paths of this machine: what lies here is called by its name alone."""
     corpus = facts.manifests["pull"].sources["corpus"]["name"]
-    return facts.recipe.model_copy(update={"corpus": corpus, "base": facts.base.name}).to_yaml()
+    recipe = facts.recipe.model_copy(update={"corpus": corpus, "base": facts.base.name})
+    return yaml.safe_dump(_without_paths(recipe.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _training_tags(facts: Facts) -> list[str]:
     if facts.fold == "base":
         return []  # nothing that was learned is in the weights
-    losses = [LOSSES[phase.method] for phase in facts.recipe.train.phases if phase.method in LOSSES]
+    losses = [_loss_of(phase.model_dump(mode="json")) for phase in facts.recipe.train.phases]
     return [f"dataset_size:{facts.counts['train']}", *(f"loss:{loss}" for loss in dict.fromkeys(losses))]
+
+
+def _loss_of(phase: dict[str, Any]) -> str:
+    if "loss" not in phase or (phase["loss"] == "contrastive" and not phase["in_batch"]):
+        return INFO_NCE
+    return LOSSES[phase["loss"]]
 
 
 def _eval_results(facts: Facts, dataset: str | None) -> list[EvalResult]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from hfembed.errors import StageError
 from hfembed.events import Reporter
-from hfembed.hub import Published, Upload
+from hfembed.hub import Published, Upload, collect
 from hfembed.push.dataset_files import dataset_files
 from hfembed.push.deliver import deliver
 from hfembed.push.facts import Facts, run_facts
@@ -40,7 +40,19 @@ def push(job: Job) -> Outcome:
             done.append(deliver(upload, job.out, job.report, *_what_to_compare(job, upload)))
     published = [asdict(entry) for entry in done]
     write_json(job.out / Path(LAYOUT.push).name, published)
-    return Outcome(counts={"commits": len(done)}, facts={"published": published})
+    return Outcome(counts={"commits": len(done)}, facts={"published": published, **_collect(job, done)})
+
+
+def _collect(job: Job, done: list[Published]) -> dict[str, str]:
+    """Group what was published, where the recipe wants it."""
+    settings = job.recipe.push
+    if not settings.collection:
+        return {}
+    own = settings.model_repo or settings.dataset_repo or ""
+    name = own if settings.collection is True else settings.collection
+    url = collect(name, done, settings.public, job.report)
+    job.report.note(f"grouped in {url}")
+    return {"collection": url}
 
 
 def _uploads(job: Job, facts: Facts, work: Path) -> list[Upload]:

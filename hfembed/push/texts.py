@@ -1,15 +1,13 @@
-"""Texts: what a corpus is like: its key terms, its lengths, its language, and what the model cuts off."""
+"""Texts: what a corpus is like: its key terms, its thin topics and its lengths."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 from bm25s.stopwords import STOPWORDS_EN_PLUS
@@ -23,13 +21,13 @@ FILLERS = {
     "two", "type", "use", "used", "using", "usually", "well", "within", "without",
 }  # fmt: skip
 STOPWORDS = FILLERS | set(STOPWORDS_EN_PLUS)
-# Words that stand in nearly every English sentence and in few others.
-ENGLISH = {"the", "of", "and", "to", "in", "is", "that", "for", "with", "are", "from", "by", "this", "which", "not"}
-ENGLISH_SHARE = 0.12
-
 # Enough documents to know a corpus by, few enough to take no time.
 SAMPLE = 4_000
 KEY_TERMS = 12
+# A term that no more documents than these have is a thin topic, in a corpus large enough to have any.
+THIN_TERMS = 6
+THIN_DOCUMENTS = 4
+THIN_FROM = 100
 MIN_TERM_LETTERS = 3
 MIN_TERM_DOCUMENTS = 3
 # A word in more than this share of the documents says nothing about any of them.
@@ -41,37 +39,37 @@ WORD_BOUNDS = (16, 32, 64, 128, 256, 512, 1_024)
 
 @dataclass(frozen=True)
 class TextFacts:
-    """What the documents are like. truncated: the share longer than max_tokens; None where it cannot be told."""
+    """What the documents are like. thin_terms: what hardly any of them are about."""
 
     documents: int
     median_words: int
     longest_words: int
     histogram: list[tuple[str, int]]
     key_terms: list[str]
-    english: bool
-    max_tokens: int | None
-    truncated: float | None
+    thin_terms: list[str]
 
 
-def describe_texts(texts: Sequence[str], model: Path) -> TextFacts:
-    """Describe documents, and how the model in a folder reads them; large corpora are sampled evenly."""
+def describe_texts(texts: Sequence[str]) -> TextFacts:
+    """Describe documents; of large corpora the terms are looked for in an even sample."""
     sample = texts[:: max(1, len(texts) // SAMPLE)][:SAMPLE]
     lengths = [len(text.split()) for text in texts]
-    longest = max_tokens(model)
+    terms, thin = find_terms(sample)
     return TextFacts(
         documents=len(texts),
         median_words=round(median(lengths)),
         longest_words=max(lengths),
         histogram=histogram(lengths),
-        key_terms=key_terms(sample),
-        english=_is_english(sample),
-        max_tokens=longest,
-        truncated=_share_longer(sample, model, longest) if longest else None,
+        key_terms=terms,
+        # Of a sample it cannot be told how few of all documents are about something.
+        thin_terms=thin if len(sample) == len(texts) else [],
     )
 
 
-def key_terms(texts: Sequence[str]) -> list[str]:
-    """Return the words and pairs of words that stand often in some documents and not in the others."""
+def find_terms(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return words and pairs of words that stand often in some documents and not in the others.
+
+    The second list holds those that hardly any document has.
+    """
     often, documents = Counter[str](), Counter[str]()
     for text in texts:
         words = [word.lower() for word in WORD.findall(text)]
@@ -87,12 +85,19 @@ def key_terms(texts: Sequence[str]) -> list[str]:
 
     most = max(MIN_TERM_DOCUMENTS, COMMON_SHARE * len(texts))
     usable = [term for term, count in documents.items() if MIN_TERM_DOCUMENTS <= count <= most]
+    ordered = sorted(usable, key=lambda term: (-weight(term), term))
+    thin = [term for term in ordered if documents[term] <= THIN_DOCUMENTS] if len(texts) >= THIN_FROM else []
+    return _first_apart(ordered, KEY_TERMS), _first_apart(thin, THIN_TERMS)
+
+
+def _first_apart(terms: Sequence[str], count: int) -> list[str]:
+    """Return the first terms that have no word in common."""
     chosen: list[str] = []
-    for term in sorted(usable, key=lambda term: (-weight(term), term)):
+    for term in terms:
+        if len(chosen) == count:
+            break
         if not any(_overlap(term, other) for other in chosen):
             chosen.append(term)
-        if len(chosen) == KEY_TERMS:
-            break
     return chosen
 
 
@@ -105,35 +110,7 @@ def histogram(lengths: Iterable[int]) -> list[tuple[str, int]]:
     return [(names[at], counts[at]) for at in range(min(counts), max(counts) + 1)]
 
 
-def max_tokens(model: Path) -> int | None:
-    """Return how many tokens the model in a folder reads of a text."""
-    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        file = model / name
-        value = json.loads(file.read_text(encoding="utf-8")).get(key) if file.is_file() else None
-        if isinstance(value, int) and 0 < value < 1_000_000:  # "no limit" is written as a huge number
-            return value
-    return None
-
-
 def _overlap(term: str, other: str) -> bool:
     return any(
         first.startswith(second) or second.startswith(first) for first in term.split() for second in other.split()
     )
-
-
-def _is_english(texts: Sequence[str]) -> bool:
-    words = [word.lower() for text in texts for word in WORD.findall(text)]
-    return bool(words) and sum(word in ENGLISH for word in words) >= ENGLISH_SHARE * len(words)
-
-
-def _share_longer(texts: Sequence[str], model: Path, limit: int) -> float | None:
-    try:
-        from tokenizers import Tokenizer  # type: ignore[import-untyped]
-    except ImportError:
-        return None  # comes with the extra `train`; the card leaves the sentence out
-    if not (model / "tokenizer.json").is_file():
-        return None
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return sum(len(encoding.ids) > limit for encoding in tokenizer.encode_batch(list(texts))) / len(texts)

@@ -25,7 +25,9 @@ def requirements(lines: list[str]) -> dict[str, str]:
 def test_the_space_installs_what_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = requirements([*project["dependencies"], *extras["files"], *extras["train"], *extras["onnx"], *extras["space"]])
+    wanted = requirements(
+        [*project["dependencies"], *extras["files"], *extras["train"], *extras["onnx"], *extras["space"]]
+    )
     written = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     found = requirements(written)
     assert set(found) == set(wanted)

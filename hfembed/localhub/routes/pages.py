@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from io import BytesIO
 from urllib.parse import quote
@@ -38,6 +39,8 @@ _AVATAR = (
     'fill="#ffd21e"/></svg>'
 )
 _DIFF_LIMIT = 1 << 20
+# Addresses that are whole by themselves: with a scheme, from the root, or within the card.
+_ELSEWHERE = re.compile(r"[a-zA-Z][\w+.-]*:|/|#")
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table")
 
 
@@ -92,6 +95,18 @@ def _space_state(site: TheSite, record: RepoRecord) -> str:
     return f"<p><strong>{escape(told['stage'])}</strong>{app}</p>{message}"
 
 
+def _card(record: RepoRecord, text: str) -> str:
+    """Return a card as HTML; what it names beside itself is found in the repository, as on the Hub."""
+    base = f"/{record.web_path}"
+    tokens = _MARKDOWN.parse(text)
+    for token in (child for block in tokens for child in block.children or ()):
+        for attribute, route in (("src", "resolve"), ("href", "blob")):
+            address = str(token.attrGet(attribute) or "")
+            if address and not _ELSEWHERE.match(address):
+                token.attrSet(attribute, f"{base}/{route}/main/{address.removeprefix('./')}")
+    return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+
+
 @router.get(WEB_REPO)
 def repository(site: TheSite, record: SeenRepo) -> HTMLResponse:
     """Show the card of a repository."""
@@ -99,7 +114,7 @@ def repository(site: TheSite, record: SeenRepo) -> HTMLResponse:
         text = (read_file(repo, resolve_revision(repo, "main"), "README.md") or b"").decode("utf-8", "replace")
     tags = " ".join(f"<code>{escape(str(tag))}</code>" for tag in describe_short(site, record)["tags"])
     state = _space_state(site, record) if record.kind is RepoKind.SPACE else ""
-    card = _MARKDOWN.render(split_card(text)[1]) or "<p>This repository has no card.</p>"
+    card = _card(record, split_card(text)[1]) or "<p>This repository has no card.</p>"
     return page(record.full_name, f"{_heading(record)}<p>{tags}</p>{state}<article>{card}</article>")
 
 

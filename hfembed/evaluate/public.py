@@ -1,0 +1,189 @@
+"""Public tasks: base, tuned and BM25 on what mteb has under a name, so that nothing is forgotten unnoticed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hfembed.embed import Embedder
+from hfembed.errors import InputError
+from hfembed.evaluate.report import BASE, BM25, TUNED
+from hfembed.events import Reporter
+from hfembed.hub.problems import reason
+from hfembed.run import hash_json
+from hfembed.stage import NO_SPACE
+
+# A point, as leaderboards count.
+LOSS = 0.01
+RETRIEVAL = "Retrieval"
+
+
+@dataclass(frozen=True)
+class PublicScore:
+    """One task: the main score of each model. bm25 is None where there is nothing to retrieve."""
+
+    task: str
+    type: str
+    hub_type: str
+    metric: str
+    dataset: str
+    revision: str
+    base: float = 0.0
+    tuned: float = 0.0
+    bm25: float | None = None
+
+    @property
+    def delta(self) -> float:
+        """What tuning did to it."""
+        return self.tuned - self.base
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the report."""
+        return {**asdict(self), "delta": round(self.delta, 5)}
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """One task that could not be scored, and why."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Public:
+    """What was found on public tasks."""
+
+    benchmark: str | None
+    scores: list[PublicScore]
+    unscored: list[Unscored]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the report."""
+        return {
+            "benchmark": self.benchmark,
+            "scores": [score.to_json() for score in self.scores],
+            "unscored": [asdict(entry) for entry in self.unscored],
+        }
+
+
+def find_tasks(names: Sequence[str], benchmark: str | None) -> list[Any]:
+    """Return mteb's tasks, each once; an unknown name is answered with the nearest."""
+    import mteb
+
+    logging.getLogger("mteb").setLevel(logging.ERROR)
+    found = {}
+    for name in names:
+        try:
+            found[name] = mteb.get_task(name)
+        except KeyError as error:
+            raise _unknown("task", name, error, "https://embeddings-benchmark.github.io/mteb lists them.") from None
+    if benchmark is not None:
+        try:
+            tasks = mteb.get_benchmark(benchmark).tasks
+        except KeyError as error:
+            example = 'Example: --benchmark "MTEB(Medical, v1)"'
+            raise _unknown("benchmark", benchmark, error, example) from None
+        found = {task.metadata.name: task for task in tasks} | found
+    return list(found.values())
+
+
+def _unknown(what: str, name: str, error: KeyError, hint: str) -> InputError:
+    guess = re.search(r"Did you mean:? '?(.+?)'?\?\"?$", str(error.args[0]))
+    meant = f" Did you mean '{guess[1]}'?" if guess else ""
+    return InputError(f"mteb knows no {what} '{name}'.{meant}", hint)
+
+
+def score_public(
+    tasks: Sequence[Any],
+    benchmark: str | None,
+    embedders: dict[str, Embedder],
+    cache: Path,
+    out: Path,
+    report: Reporter,
+) -> Public:
+    """Score every task; keep mteb's own results below `out`. What was scored before is taken from `cache`.
+
+    A task that fails is named with its reason, and the rest goes on.
+    """
+    from hfembed.evaluate.task import CachedEncoder, load_bm25
+
+    models: dict[str, Any] = {
+        name: CachedEncoder(embedder, name, _revision(embedder)) for name, embedder in embedders.items()
+    }
+    scores: list[PublicScore] = []
+    unscored: list[Unscored] = []
+    for task in report.each(tasks, "public tasks", unit="tasks"):
+        name = task.metadata.name
+        report.note(f"public task {name}")
+        searches = {**models, BM25: load_bm25()} if task.metadata.type == RETRIEVAL else models
+        found = _score(task, searches, cache, out)
+        if isinstance(found, Unscored):
+            report.warn(f"{name} could not be scored: {found.reason} To try again: --rerun evaluate")
+            unscored.append(found)
+            continue
+        scores.append(found)
+        if found.delta < -LOSS:
+            report.warn(
+                f"{name}: the tuned model loses {-found.delta:.4f} {found.metric} against its base "
+                f"({found.base:.4f} to {found.tuned:.4f}): what it knew in general is being forgotten. "
+                "Keep more of the base: --set train.strength=0.3"
+            )
+    return Public(benchmark, scores, unscored)
+
+
+def _score(task: Any, models: dict[str, Any], cache: Path, out: Path) -> PublicScore | Unscored:
+    from mteb import ResultCache
+
+    about = task.metadata
+    if set(about.modalities) != {"text"}:
+        return Unscored(about.name, f"it is about {', '.join(about.modalities)}, and these models read text.")
+    dataset = about.dataset
+    score = PublicScore(
+        about.name, about.type, _hub_type(about), about.main_score, dataset["path"], str(dataset["revision"])
+    )
+    try:
+        results = dict(_evaluate(task, models, ResultCache(cache)))
+    except Exception as error:
+        # Whatever goes wrong in somebody's dataset must not cost the run; it is told on the report and the card.
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NO_SPACE):
+            raise
+        return Unscored(about.name, reason(error, f"dataset {dataset['path']}"))
+    for name, result in results.items():
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        result.to_disk(folder / f"{about.name}.json")
+    values = {name: round(float(result.get_score()), 5) for name, result in results.items()}
+    return replace(score, base=values[BASE], tuned=values[TUNED], bm25=values.get(BM25))
+
+
+def _evaluate(task: Any, models: dict[str, Any], cache: Any) -> Iterator[tuple[str, Any]]:
+    """Yield mteb's result for every model; the data is read once, and not at all where all is known."""
+    from mteb import evaluate as mteb_evaluate
+
+    known = [cache.load_task_result(task.metadata.name, model.mteb_model_meta) for model in models.values()]
+    # A task made of other tasks has no data of its own.
+    has_data = hasattr(task, "load_data")
+    if has_data and not all(known):
+        task.load_data()
+    try:
+        for name, model in models.items():
+            result = mteb_evaluate(model, task, cache=cache, show_progress_bar=False, co2_tracker=False)
+            yield name, result.task_results[0]
+    finally:
+        if has_data and task.data_loaded:
+            task.unload_data()
+
+
+def _revision(embedder: Embedder) -> str:
+    """Return what a model's results go by: its weights, and the arithmetic they are used in."""
+    return hash_json([embedder.source.fingerprint, embedder.precision([])["precision"]])[:16]
+
+
+def _hub_type(about: Any) -> str:
+    """Return what the Hub calls this type of task."""
+    return str(about._hf_task_type()[0])
