@@ -39,6 +39,9 @@ TasksOption = Annotated[
 BenchmarkOption = Annotated[
     str | None, typer.Option(metavar="NAME", help='A benchmark of mteb to score too, as "MTEB(Medical, v1)".')
 ]
+CollectionOption = Annotated[
+    str | None, typer.Option(metavar="ORG/TITLE", help="Group what is pushed in a collection; true: named as the model.")
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The run folder.")]
 
 
@@ -83,6 +86,7 @@ def run(
     settings: SetOption = None,
     model_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the model there.")] = None,
     dataset_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the triplets there.")] = None,
+    collection: CollectionOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Do every stage that is not done yet: pull, generate, mine, train, evaluate, export, push."""
@@ -97,6 +101,7 @@ def run(
             "base": base,
             "push.model_repo": model_repo,
             "push.dataset_repo": dataset_repo,
+            "push.collection": collection,
             "generate.llm.max_cost": max_cost,
             "train.dev_queries": str(dev_queries.resolve()) if dev_queries else None,
             **_public_tasks(tasks, benchmark),
@@ -203,15 +208,17 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make new repos public; private otherwise.")] = False,
     pull_request: Annotated[bool, typer.Option("--pr", help="Open a pull request instead of changing main.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Let a model that is worse than its base go to main.")] = False,
+    collection: CollectionOption = None,
     settings: SetOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Publish the model and its triplets, each with one commit, and read them back."""
     if _is_plain_model(folder):
-        _push_folder(folder, model_repo, dataset_repo, public, pull_request, output)
+        _push_folder(folder, model_repo, dataset_repo or collection, public, pull_request, output)
         return
     values = {"model_repo": model_repo, "dataset_repo": dataset_repo, "public": public, "pull_request": pull_request}
-    options = {f"push.{key}": value for key, value in {**values, "force": force}.items() if value}
+    values |= {"force": force, "collection": collection}
+    options = {f"push.{key}": value for key, value in values.items() if value}
     _run_stage("push", folder, settings or [], output, options)
 
 
@@ -364,7 +371,7 @@ def _is_plain_model(folder: Path) -> bool:
 
 
 def _push_folder(
-    folder: Path, model_repo: str | None, dataset_repo: str | None, public: bool, pull_request: bool, output: Format
+    folder: Path, model_repo: str | None, other: str | None, public: bool, pull_request: bool, output: Format
 ) -> None:
     with command_errors(output):
         from hfembed import terminal
@@ -372,7 +379,7 @@ def _push_folder(
         from hfembed.events import Events, Reporter
         from hfembed.push import push_folder
 
-        if not model_repo or dataset_repo:
+        if not model_repo or other:
             raise InputError(
                 f"'{folder}' is a model and no run: it goes to a model repo alone.", "Add --model-repo ORG/NAME only."
             )

@@ -142,7 +142,7 @@ def test_the_public_recipe_names_files_of_this_machine_by_their_name_alone(facts
     train = facts.recipe.train.model_copy(update={"dev_queries": "/home/ada/secret/questions.jsonl"})
     asked = replace(facts, recipe=facts.recipe.model_copy(update={"train": train}))
     written = yaml.safe_load(public_recipe(asked))
-    assert written["train"]["dev_queries"] == "questions.jsonl" and "ada" not in public_recipe(asked)
+    assert written["train"]["dev_queries"] == "questions.jsonl" and "secret" not in public_recipe(asked)
 
 
 def test_no_card_or_file_names_a_path_of_this_machine(facts: Facts, told_run: Run, tmp_path: Path):

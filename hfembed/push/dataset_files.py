@@ -17,6 +17,16 @@ from hfembed.push.card import render_card
 from hfembed.push.facts import Facts
 from hfembed.push.figures import draw_similarity
 from hfembed.push.texts import histogram
+from hfembed.push.words import (
+    MINERS,
+    corpus_in_words,
+    explain_kind,
+    explain_reason,
+    is_cut,
+    negatives_in_words,
+    queries_in_words,
+    short_rows_in_words,
+)
 from hfembed.run import LAYOUT, Run
 
 if TYPE_CHECKING:
@@ -44,8 +54,6 @@ SPLITS = {
 }
 # The stages that made the data.
 DATA_STAGES = ("pull", "generate", "mine")
-# How a negative was found, as a reader would say it.
-MINERS = {"dense": "near in the model's eyes", "bm25": "found by BM25", "given": "given", "random": "drawn at random"}
 # The columns that the card explains; whatever else the stages wrote is published as it is.
 KNOWN_COLUMN = re.compile(
     r"query|query_id|positive|positive_id|kind|group|miner|writer|weight|judge_score|details|negatives"
@@ -162,6 +170,13 @@ def dataset_card(
             "queries": bars(train["query"].to_pylist()),
             "documents": bars(facts.documents.texts()),
         },
+        cut=is_cut(facts),
+        corpus_said=corpus_in_words(facts),
+        writing=queries_in_words(facts),
+        mining=negatives_in_words(facts),
+        short_rows=short_rows_in_words(facts),
+        explain_kind=explain_kind,
+        explain_reason=explain_reason,
         mine=facts.manifests["mine"],
         figures=figures,
         miners={name: count for name, count in facts.manifests["mine"].facts.get("miners", {}).items() if count},

@@ -14,7 +14,7 @@ from hfembed.push.energy import Energy, estimate
 from hfembed.push.origins import Licence, Origin, combine_licences, find_base, find_corpus
 from hfembed.push.queries import Changes, read_changes
 from hfembed.push.texts import TextFacts, describe_texts
-from hfembed.recipe import CapType, Recipe, SamplerType
+from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Manifest, Run
 
 # Which folder of a run belongs to which stages; push reads all of them for the card.
@@ -118,26 +118,6 @@ class Facts:
         """What was measured of every ONNX file that passed its gate."""
         export = self.manifests.get("export")
         return list(export.facts.get("files", [])) if export else []
-
-    @property
-    def cap(self) -> str:
-        """Which documents may be negatives, in words."""
-        cap = self.recipe.mine.cap
-        return {
-            CapType.PERCENT: f"a score of at most {cap.value:.0%} of the lowest positive's",
-            CapType.ABSOLUTE: f"a score at least {cap.value:g} below the lowest positive's",
-            CapType.NONE: "any score",
-        }[cap.type]
-
-    @property
-    def sampler(self) -> str:
-        """How negatives were picked, in words."""
-        return {
-            SamplerType.TOP: "the nearest documents",
-            SamplerType.RANDOM: "documents drawn from the nearest",
-            SamplerType.MIXED: "the best documents of BM25 and the nearest",
-            SamplerType.BALANCED: "near and far documents in balance",
-        }[self.recipe.mine.sampler.type]
 
     @property
     def hardware(self) -> str:

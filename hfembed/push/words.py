@@ -1,0 +1,162 @@
+"""Words: how cards say what the stages of a run did, whatever its recipe chose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfembed.push.facts import Facts
+from hfembed.recipe import CandidateSource, CapType, GenerateMethod, QueryKind, SamplerType, ShortRows
+
+CUT = {
+    QueryKind.TITLE: "the document's title",
+    QueryKind.LEAD: "its first sentence, or a part of it",
+    QueryKind.SENTENCE: "another of its sentences, or a part of it",
+    QueryKind.PARAPHRASE: "some words of a sentence in another order",
+    QueryKind.KEYWORD: "one to five of the words that set the document apart",
+    QueryKind.PHRASE: "a phrase that sets it apart",
+    QueryKind.TERM: "the term that it says something of",
+    QueryKind.QUESTION: "a question made of one of its statements by rule",
+    QueryKind.DEFINITION: "what is said of a term, without the term",
+    QueryKind.ASPECT: "one side of its subject, as in *causes of rust*",
+}
+WRITTEN = {
+    QueryKind.TITLE: "a title that a reader would look for",
+    QueryKind.KEYWORD: "the few words that someone types into a search field",
+    QueryKind.QUESTION: "a question that the document answers",
+    QueryKind.MULTI_HOP: "a question that takes several documents to answer",
+    QueryKind.CLAIM: "a statement that the document bears out",
+    QueryKind.DEFINITION: "a question whose answer is what a term means, in half of the cases without the term",
+    QueryKind.TRIPLE: "a question with an answer and wrong answers",
+    QueryKind.ENTITY_MAP: "entities and how they are related",
+}
+
+# How a negative was found.
+MINERS = {"dense": "near in the model's eyes", "bm25": "found by BM25", "given": "given", "random": "drawn at random"}
+# Counts of the manifests that need more than their name. Those of mine are candidates or rows, not queries.
+REASONS = {
+    "other_positive": "candidates that are another answer to the query",
+    "same_group": "candidates that are near-duplicates of an answer",
+    "cross_encoder": "candidates that a cross-encoder finds as right as the answer",
+    "given_positive": "given negatives that are an answer",
+    "given_over_limit": "given negatives beyond the number wanted",
+    "short": "rows with too few negatives under the cap",
+    "ambiguous": "written for several documents alike",
+    "repeated": "the same query of the same document",
+    "near_repeated": "nearly the same query of the same document",
+    "judged_low": "the judge's score is too low",
+    "refers_to_source": "speaks of 'the text' or the like",
+    "over_train_limit": "more train queries than wanted",
+    "over_dev_limit": "more dev queries than wanted",
+    "over_test_limit": "more test queries than wanted",
+}
+
+
+def explain_kind(facts: Facts, kind: str) -> str:
+    """Return what a kind of query is, in the run's way of making it; nothing for a kind that is not known."""
+    texts = CUT if is_cut(facts) else WRITTEN
+    return {str(name): text for name, text in texts.items()}.get(kind, "")
+
+
+def explain_reason(reason: str) -> str:
+    """Return why something was dropped."""
+    return REASONS.get(reason, reason.replace("_", " "))
+
+
+def is_cut(facts: Facts) -> bool:
+    """Tell whether queries are the documents' own words."""
+    return facts.recipe.generate.method is GenerateMethod.EXTRACTIVE
+
+
+def queries_in_words(facts: Facts) -> str:
+    """Return who wrote the queries and who looked at them."""
+    filters = facts.recipe.generate.filters
+    if is_cut(facts):
+        said = "cut from the documents by rule, without a language model"
+    else:
+        said = f"written by the language model `{facts.manifests['generate'].facts['writer']}`"
+        if filters.judge is not None:
+            said += f", and kept where it gave them at least {filters.judge:g} of 10"
+    if filters.round_trip.enabled:
+        said += ", and kept where both the base model and BM25 find their document again"
+    return said
+
+
+def negatives_in_words(facts: Facts) -> str:
+    """Return where negatives were looked for, how they were picked, and what was kept out."""
+    settings = facts.recipe.mine
+    sampler, window = settings.sampler, settings.sampler.window
+    by_words = CandidateSource.BM25 in settings.sources
+    by_meaning = CandidateSource.DENSE in settings.sources
+    nearest = "nearest documents of the base model and of BM25" if by_words and by_meaning else "nearest documents"
+    if by_words and not by_meaning:
+        nearest = "best documents of BM25"
+    picked = {
+        SamplerType.TOP: f"the {nearest}",
+        SamplerType.RANDOM: f"documents drawn at random from the {nearest}",
+        SamplerType.MIXED: f"{sampler.bm25} found best by BM25, the others the {nearest}",
+        SamplerType.BALANCED: f"as many far documents as near ones, no document too often, the near ones the {nearest}",
+    }[sampler.type]
+    if window.first or window.last is not None:
+        picked += f" (ranks {window.first + 1:,} {f'to {window.last:,}' if window.last else 'and below'})"
+    said = f"{picked}, {cap_in_words(facts)}"
+    if settings.cross_encoder.model is not None:
+        said += ", and none that a cross-encoder finds nearly as right"
+    return said
+
+
+def cap_in_words(facts: Facts) -> str:
+    """Return which score a negative may have."""
+    cap = facts.recipe.mine.cap
+    return {
+        CapType.PERCENT: f"with a score of at most {cap.value:.0%} of the lowest positive's",
+        CapType.ABSOLUTE: f"with a score at least {cap.value:g} below the lowest positive's",
+        CapType.NONE: "whatever their score",
+    }[cap.type]
+
+
+def short_rows_in_words(facts: Facts) -> str:
+    """Return what became of queries with too few candidates, where there were any."""
+    short: dict[str, Any] = facts.manifests["mine"].facts.get("short_rows") or {}
+    if not short.get("queries"):
+        return ""
+    became = {
+        ShortRows.DROP: "were dropped",
+        ShortRows.REPEAT: "repeat some of them",
+        ShortRows.RANDOM: "were filled up with documents drawn at random",
+    }[facts.recipe.mine.short_rows]
+    return f"{short['queries']:,} queries had too few candidates under the cap and {became}."
+
+
+def strength_in_words(facts: Facts) -> str:
+    """Return how it was decided how much of what was learned is kept."""
+    train = facts.recipe.train
+    if train.strength != "auto":
+        return "as the recipe says"
+    choice: dict[str, Any] = facts.manifests["train"].facts.get("choice") or {}
+    if choice.get("on_queries_left_out") is False:  # every family of kinds was learned from
+        return "chosen on dev queries of kinds that training had seen, and so at most half"
+    said = "chosen on ways of asking left out of training, on documents learned from and not"
+    return said + ("; questions by people counted as much as all of these" if train.dev_queries else "")
+
+
+def corpus_in_words(facts: Facts) -> list[str]:
+    """Return sentences on languages, lengths and near-duplicates, as far as pull looked at them."""
+    found = facts.manifests["pull"].facts
+    said = []
+    if seen := facts.languages_seen:
+        shares = ", ".join(f"`{code}` {share:.0%}" for code, share in seen.items())
+        said.append(f"Languages, as a classifier tells them apart: {shares}.")
+    lengths: dict[str, Any] = found.get("lengths") or {}
+    if {"median", "percentile_95", "longest", "unit"} <= set(lengths):
+        said.append(
+            f"Length in {lengths['unit']}: median {lengths['median']:,}, 95% have at most "
+            f"{lengths['percentile_95']:,}, the longest {lengths['longest']:,}."
+        )
+    if facts.max_tokens and found.get("truncated_share") is not None:
+        cut = f"{facts.truncated:.1%} of the documents are longer" if facts.truncated else "no document is longer"
+        said.append(f"The model reads {facts.max_tokens:,} tokens of a text; {cut}.")
+    if groups := found.get("near_duplicate_groups"):
+        said.append(f"{found['near_duplicates']:,} documents stand in {groups:,} groups of near-duplicates.")
+    elif facts.looked_for_duplicates and groups == 0:
+        said.append("No document is nearly the same as another.")
+    return said
