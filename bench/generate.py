@@ -1,18 +1,22 @@
 """Which kinds of query move the queries people ask? Each kind alone, and the default mix of all.
 
     python bench/generate.py FOLDER [FOLDER ...] [--base MODEL] [--kinds KIND ...]
+    python bench/generate.py FOLDER [FOLDER ...] --speed
 
 Each FOLDER is a collection in BEIR layout with queries by people. For every kind a run makes queries of
 that kind alone from corpus.jsonl, and the map of the `instant` preset is trained on them, its strength
 chosen as `instant` chooses it. The queries by people are read afterwards, by this file, to score it: the
 map itself, before it is folded into the weights (bench/human.py scores the folded model). Prints nDCG@10
 of base and map and their ratio, for every kind, for the mix, and the means over the collections.
+--speed instead prints how many documents a core writes queries for in a second of its own time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +27,10 @@ from hfembed.embed import Embedder
 from hfembed.errors import StageError
 from hfembed.evaluate.task import Collection
 from hfembed.events import silent
+from hfembed.generate.extractive import Passage, write_queries
+from hfembed.generate.vocabulary import Vocabulary
 from hfembed.ranking import top_documents
-from hfembed.recipe import Generate, Recipe, make_recipe
+from hfembed.recipe import Generate, QueryKind, Recipe, make_recipe
 from hfembed.run import LAYOUT, Run
 from hfembed.stage import Job, Sources
 from hfembed.train.adapter import Map, learn_map
@@ -32,6 +38,7 @@ from hfembed.train.mapped import read_data
 from hfembed.train.strength import choose_strength
 
 MIX = "default mix"
+PLAIN = (QueryKind.TITLE, QueryKind.SENTENCE, QueryKind.KEYWORD)
 TOO_FEW = "too few"
 
 
@@ -41,7 +48,12 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--base", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--kinds", nargs="*", default=[str(kind) for kind in Generate().kinds])
+    parser.add_argument("--speed", action="store_true")
     arguments = parser.parse_args()
+    if arguments.speed:
+        for folder in arguments.folders:
+            show_speed(folder)
+        return
     variants = [MIX, *arguments.kinds]
     gains: dict[str, list[float | None]] = {variant: [] for variant in variants}
     for folder in arguments.folders:
@@ -63,6 +75,22 @@ def main() -> None:
     for variant in sorted(variants, key=lambda variant: -mean(gains[variant])):
         cells = [TOO_FEW if gain is None else f"{gain:+.1%}" for gain in gains[variant]]
         print(f"{variant:16}" + "".join(f"{cell:>10}" for cell in cells) + f"{mean(gains[variant]):>+10.1%}")
+
+
+def show_speed(folder: Path) -> None:
+    """Write queries for every document in this process, the plain kinds and all, and print documents per second."""
+    documents = [json.loads(line) for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    texts = [(d["_id"], d.get("title") or "", d["text"]) for d in documents]
+    words = np.mean([len(body.split()) for _, _, body in texts])
+    every = Generate().kinds
+    for name, kinds in (("plain kinds", {kind: every[kind] for kind in PLAIN}), ("all kinds", every)):
+        started = time.process_time()
+        vocabulary = Vocabulary(f"{title} {body}" for _, title, body in texts)
+        made = sum(len(write_queries(Passage(*text, vocabulary, 42), kinds)) for text in texts)
+        rate = len(texts) / (time.process_time() - started)
+        print(
+            f"{folder.name:10} {name:12} {rate:8,.0f} documents/s per core, {made:,} queries, {words:.0f} words a document"
+        )
 
 
 def mean(gains: list[float | None]) -> float:

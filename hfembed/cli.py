@@ -40,7 +40,8 @@ BenchmarkOption = Annotated[
     str | None, typer.Option(metavar="NAME", help='A benchmark of mteb to score too, as "MTEB(Medical, v1)".')
 ]
 CollectionOption = Annotated[
-    str | None, typer.Option(metavar="ORG/TITLE", help="Group what is pushed in a collection; true: named as the model.")
+    str | None,
+    typer.Option(metavar="ORG/TITLE", help="Group what is pushed in a collection; true: named as the model."),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The run folder.")]
 

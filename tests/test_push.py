@@ -17,7 +17,9 @@ import pytest
 from builders import Listener, job_for
 from huggingface_hub import HfApi, hf_hub_download
 from told import serve_hub, tell_run
+from typer.testing import CliRunner
 
+from hfembed.cli import app
 from hfembed.errors import HubError, ModelError, StageError
 from hfembed.events import Events, Reporter, silent
 from hfembed.hub import Upload, publish
@@ -192,6 +194,20 @@ def test_model_and_dataset_are_grouped_in_one_collection_however_often_they_are_
     assert held.private is True
     named = pushed(run, BOTH[0], "push.collection=true").facts["collection"]
     assert "/demo/unit-search-" in named and len(list(api.list_collections(owner="demo"))) == 2
+
+
+def test_the_command_line_groups_what_it_pushes(run: Run, api: HfApi, stranger: Path):
+    def call(*arguments: object) -> dict[str, object]:
+        done = CliRunner().invoke(app, ["push", *map(str, arguments), "--collection", "demo/field", "--format", "json"])
+        answer: dict[str, object] = json.loads(done.stdout)
+        return answer
+
+    answer = call(run.folder, "--model-repo", MODEL)
+    assert "error" not in answer, answer
+    (found,) = api.list_collections(owner="demo")
+    assert [item.item_id for item in api.get_collection(found.slug).items] == [MODEL]
+    refused = call(stranger, "--model-repo", "demo/stranger")
+    assert "goes to a model repo alone" in str(refused["error"]) and not api.repo_exists("demo/stranger")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,8 +35,7 @@ SNIPPET = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 # Where the snippets for text-embeddings-inference expect it.
 ENGINE = "http://127.0.0.1:8080"
-# Where `make compat` installs the JavaScript client.
-NODE = Path(__file__).parents[1] / ".cache" / "compat"
+BENCH = Path(__file__).parents[1] / "bench"
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,12 @@ def test_every_python_snippet_of_both_cards_runs_against_a_hub(
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_engine_gives_the_models_vector_to_the_snippet_for_a_shell(shown: Shown, tmp_path: Path):
-    # The docker command in front of it is not run: tests/engine.py stands in for what it would start.
+    """Ask as the card says; the command in front of it is read for its syntax, and tests/engine.py is what answers."""
     start, ask = shown.of("bash")
-    assert start.startswith("docker run -p 8080:80") and MODEL in start
+    parsed = subprocess.run(["bash", "-n", "-c", start], capture_output=True, text=True, timeout=10)
+    assert parsed.returncode == 0, parsed.stderr
+    words = shlex.split(start.replace("\\\n", " "))
+    assert words[:4] == ["docker", "run", "-p", "8080:80"] and words[-2:] == ["--model-id", MODEL]
     with serve_engine(shown.folder) as engine:
         done = subprocess.run(
             ["bash", "-ec", ask.replace(ENGINE, engine)], cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -170,11 +174,23 @@ console.log(JSON.stringify(vectors.tolist()));
 """
 
 
-def test_the_javascript_snippet_runs_under_node(shown: Shown, api: HfApi, tmp_path: Path):
-    installed = sorted(NODE.glob("transformers.js-*/node_modules/@huggingface/transformers"))
-    if shutil.which("node") is None or not installed:
-        pytest.skip("transformers.js is not installed; `make compat` installs it")
-    (tmp_path / "node_modules").symlink_to(installed[-1].parents[1])
+@pytest.fixture(scope="module")
+def node_modules() -> Path:
+    """The folder that holds transformers.js: the one of `make compat`, filled the first time."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCH)
+        environments = importlib.import_module("compat.environments")
+    try:
+        folder: Path = environments.node_folder(environments.NODE_CLIENT)
+    except environments.NotInstalledError as error:
+        pytest.skip(f"transformers.js cannot be installed: {error}")
+    return folder / "node_modules"
+
+
+def test_the_javascript_snippet_runs_under_node(shown: Shown, api: HfApi, node_modules: Path, tmp_path: Path):
+    (tmp_path / "node_modules").symlink_to(node_modules)
     (snippet,) = shown.of("js")
     (tmp_path / "snippet.mjs").write_text(JAVASCRIPT.format(snippet=snippet), encoding="utf-8")
     done = subprocess.run(

@@ -32,8 +32,8 @@ def _about_the_test(facts: Facts) -> Iterator[str]:
     bm25, tuned = report["metrics"]["ndcg@10"]["bm25"], report["metrics"]["ndcg@10"]["tuned"]
     if bm25 > tuned:
         yield (
-            f"**BM25 is ahead on this test** (nDCG@10 {bm25:.3f} against {tuned:.3f}). Queries cut out of documents "
-            f"share their words with them, which is what BM25 matches. {_about_fusion(report)}"
+            f"**BM25 is ahead on this test** (nDCG@10 {bm25:.3f} against {tuned:.3f}). Queries made from documents "
+            f"share words with them, which is what BM25 matches. {_about_fusion(report)}"
         )
     few = "**Few test queries.** " if report["queries"] < FEW_QUERIES else "**Resolution of the test.** "
     yield (
@@ -77,6 +77,11 @@ def _about_the_corpus(facts: Facts) -> Iterator[str]:
             f"{facts.max_tokens or 'few'} tokens the model reads; whatever stands after them cannot be found. Split "
             "long documents."
         )
+    if groups := facts.manifests["pull"].facts.get("near_duplicate_groups"):
+        yield (
+            f"**Near-duplicates.** {groups:,} groups of documents say nearly the same. In the test one of them is the "
+            "answer and the others count as wrong, though they would serve as well."
+        )
     yield from _about_languages(facts)
     if dropped:
         reasons = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in dropped.items())
@@ -86,7 +91,7 @@ def _about_the_corpus(facts: Facts) -> Iterator[str]:
 def _about_languages(facts: Facts) -> Iterator[str]:
     if seen := facts.languages_seen:
         shares = ", ".join(f"`{code}` {share:.0%}" for code, share in seen.items())
-        yield f"**Language.** Told apart by their words, the documents are in {shares}; nothing was learned of others."
+        yield f"**Language.** As a classifier tells, the documents are in {shares}; nothing was learned of others."
     elif facts.languages:
         yield f"**Language.** The corpus is in `{', '.join(facts.languages)}`; other languages were not looked at."
     else:

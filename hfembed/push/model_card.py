@@ -19,6 +19,7 @@ from hfembed.push.facts import METRIC_NAMES, Facts
 from hfembed.push.limits import limitations
 from hfembed.push.origins import PUBLIC_HUB, Origin
 from hfembed.push.serving import Serving
+from hfembed.push.words import explain_kind, negatives_in_words, queries_in_words, strength_in_words
 from hfembed.run import LAYOUT, MANIFEST
 
 if TYPE_CHECKING:
@@ -89,6 +90,10 @@ def model_card(facts: Facts, repo: str, dataset: str | None, serving: Serving, f
         limitations=limitations(facts, serving),
         phases=[phase.model_dump(mode="json") for phase in facts.recipe.train.phases],
         public=facts.public,
+        writing=queries_in_words(facts),
+        mining=negatives_in_words(facts),
+        strength=strength_in_words(facts),
+        explain_kind=explain_kind,
     )
 
 
@@ -152,10 +157,12 @@ def shorten(text: str) -> str:
 
 
 def public_recipe(facts: Facts) -> str:
-    """Return the recipe without paths of this machine: what lies here is called by its name alone."""
+    """Return the recipe without paths and servers of its owner: what lies there is called by its name alone."""
     corpus = facts.manifests["pull"].sources["corpus"]["name"]
     recipe = facts.recipe.model_copy(update={"corpus": corpus, "base": facts.base.name})
-    return yaml.safe_dump(_without_paths(recipe.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
+    values = _without_paths(recipe.model_dump(mode="json"))
+    values["generate"]["llm"]["endpoint"] = None  # the model's name says who wrote
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _without_paths(value: Any) -> Any:
