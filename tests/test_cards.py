@@ -16,6 +16,7 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData, constants
 from told import SECRET_PATH, tell_run
 
+from hfembed.corpus import Documents
 from hfembed.errors import HubError
 from hfembed.hub.cards import hub_link
 from hfembed.push import dataset_files, model_files, run_facts
@@ -25,6 +26,7 @@ from hfembed.push.facts import Facts
 from hfembed.push.limits import limitations
 from hfembed.push.model_card import model_card, public_recipe, report_figures
 from hfembed.push.origins import Origin, combine_licences, read_front_matter
+from hfembed.push.queries import read_changes
 from hfembed.push.serving import Serving
 from hfembed.push.texts import find_terms, histogram
 from hfembed.run import LAYOUT, Run
@@ -267,3 +269,14 @@ def test_links_on_a_hub_of_this_machine_do_not_name_its_port(monkeypatch: pytest
     assert hub_link("a/b", "dataset", "abc") == "https://huggingface.co/datasets/a/b/tree/abc"
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:3456")
     assert hub_link("a/b", "dataset") == "/datasets/a/b"
+
+
+def test_examples_to_try_read_as_people_ask(told_run: Run):
+    rows = pq.read_table(told_run.path(LAYOUT.per_query)).to_pylist()
+    asked = {"query": "Why does the turbine of unit 18 stick?", "kind": "question"}
+    table = told_run.path(LAYOUT.per_query).with_name("asked.parquet")
+    pq.write_table(pa.Table.from_pylist([*rows[:4], {**rows[4], **asked}, *rows[5:]]), table)
+    changes = read_changes(table, told_run.path(LAYOUT.test), Documents.read(told_run.path(LAYOUT.documents)))
+    assert [change.kind for change in changes.to_try] == ["question", "sentence", "sentence"]
+    assert changes.to_try[0].query == asked["query"]
+    assert len({change.document_id for change in changes.to_try}) == 3

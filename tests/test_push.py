@@ -31,7 +31,7 @@ from hfembed.push.folder import folder_card, what_is_missing
 from hfembed.push.origins import find_base, find_corpus, read_front_matter
 from hfembed.push.serving import Serving
 from hfembed.recipe import apply_settings
-from hfembed.run import LAYOUT, Run
+from hfembed.run import LAYOUT, Run, write_json
 from hfembed.stage import Job, Outcome
 
 pytestmark = pytest.mark.xdist_group("cards")
@@ -202,6 +202,8 @@ def test_the_command_line_groups_what_it_pushes(run: Run, api: HfApi, stranger: 
         answer: dict[str, object] = json.loads(done.stdout)
         return answer
 
+    run.path(LAYOUT.onnx).mkdir()
+    write_json(run.path(LAYOUT.onnx_report), [])
     answer = call(run.folder, "--model-repo", MODEL)
     assert "error" not in answer, answer
     (found,) = api.list_collections(owner="demo")

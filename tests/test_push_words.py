@@ -89,8 +89,14 @@ def test_queries_that_searches_had_to_find_again_are_said_to_be(run: Run):
         ((), "the nearest documents, with a score of at most 95% of the lowest positive's"),
         (("mine.sampler.type=random", "mine.sampler.window.last=50"), "drawn at random from the nearest documents (ra"),
         (("mine.sampler.window.first=5",), "the nearest documents (ranks 6 and below)"),
-        (("mine.sampler.type=mixed", "mine.sampler.bm25=2"), "2 found best by BM25, the others the nearest documents"),
-        (("mine.sampler.type=balanced",), "as many far documents as near ones, no document too often"),
+        (
+            ("mine.sampler.type=mixed", "mine.sampler.bm25=2"),
+            "2 that BM25 finds best, the others the nearest documents",
+        ),
+        (
+            ("mine.sampler.type=balanced",),
+            "about as many far documents as near ones (the nearest documents), none of them too often",
+        ),
         (("mine.sources=[dense,bm25]",), "the nearest documents of the base model and of BM25"),
         (("mine.sources=[bm25]",), "the best documents of BM25"),
         (("mine.cap.type=absolute", "mine.cap.value=0.1"), "a score at least 0.1 below"),

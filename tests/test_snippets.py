@@ -89,7 +89,7 @@ def shown(exported: Path, api: HfApi, tmp_path: Path) -> Shown:
         api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=DATASET, repo_type="dataset")
     readme = files["README.md"]
     assert isinstance(readme, bytes)
-    query = facts.changes.gained[0].query
+    query = facts.changes.to_try[0].query
     return Shown(folder, SNIPPET.findall(card) + SNIPPET.findall(readme.decode()), query)
 
 

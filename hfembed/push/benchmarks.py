@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +66,18 @@ def _to_yaml(row: dict[str, Any], result: dict[str, Any]) -> bytes:
         {
             "dataset": {"id": row["dataset"], "task_id": task, "revision": row["revision"]},
             "value": round(100 * float(value), 5),
-            "date": str(result["date"])[:10],
+            **_day(result.get("date")),
             "source": {"url": MTEB, "name": words},
             "notes": words,
         }
         for task, value in {**values, row["task"]: row[TUNED]}.items()
     ]
     return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True).encode()
+
+
+def _day(seconds: float | None) -> dict[str, str]:
+    """Return the day of a result as the Hub wants it, where mteb wrote one down."""
+    return {"date": datetime.fromtimestamp(seconds, UTC).date().isoformat()} if seconds else {}
 
 
 def _read(facts: Facts, task: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ LOSSES = {
 # A map is learned by its own code, and so is a phase without negatives of other rows.
 INFO_NCE = "InfoNCE"
 TASK = "information-retrieval"
-EXAMPLES, OTHERS = 3, 3
+OTHERS = 3
 PASSAGE = 120
 
 
@@ -136,14 +136,11 @@ class Example:
 
 def examples(facts: Facts) -> list[Example]:
     """Return a few test queries with passages, short enough for a page."""
-    changes = (facts.changes.gained + facts.changes.lost)[:EXAMPLES]
     texts = dict(zip(facts.documents.ids, facts.documents.texts(), strict=True))
     # Evenly from the corpus: neighbours often treat one thing.
     others = list(texts.values())[:: max(1, len(texts) // OTHERS)][:OTHERS]
-    if not changes:
-        return [Example("your question", [shorten(text) for text in others])]
     found = []
-    for change in changes:
+    for change in facts.changes.to_try:
         answer = texts[change.document_id]
         passages = [answer, *(text for text in others if text != answer)][:OTHERS]
         found.append(Example(change.query, [shorten(text) for text in passages]))

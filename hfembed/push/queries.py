@@ -14,6 +14,9 @@ from hfembed.corpus import Documents
 
 METRIC = "ndcg@10"
 EXAMPLES = 3
+# Kinds that read as people ask; of these, and then of all others, examples to try are taken.
+READABLE = ("question", "multi_hop", "claim", "aspect", "sentence", "lead", "title")
+READABLE_WORDS = 8
 # Differences below this are rounding, not ranks.
 SAME = 1e-9
 
@@ -32,11 +35,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """All test queries: the difference of each, and those that gained and lost most."""
+    """All test queries: the difference of each, those that gained and lost most, and some to try."""
 
     deltas: npt.NDArray[np.float64]
     gained: list[Change]
     lost: list[Change]
+    to_try: list[Change]
 
     @property
     def wins(self) -> int:
@@ -64,18 +68,28 @@ def read_changes(table: Path, test: Path, documents: Documents) -> Changes:
         for identity, title, body in zip(documents.ids, documents.titles, documents.bodies, strict=True)
     }
 
-    def examples(sign: int) -> list[Change]:
-        order = sorted(range(len(rows)), key=lambda at: (-sign * deltas[at], rows[at]["query_id"]))
+    def first(order: list[int]) -> list[Change]:
         chosen: dict[str, Change] = {}  # each document once: three queries about one say the same thing
         for at in order:
-            if sign * deltas[at] <= SAME or len(chosen) == EXAMPLES:
+            if len(chosen) == EXAMPLES:
                 break
             row, document = rows[at], answers[rows[at]["query_id"]]
             places = (_place(row["base_mrr@10"]), _place(row["tuned_mrr@10"]))
             chosen.setdefault(document, Change(row["query"], row["kind"], document, titles[document], *places))
         return list(chosen.values())
 
-    return Changes(deltas, examples(1), examples(-1))
+    def moved(sign: int) -> list[int]:
+        found = [at for at in range(len(rows)) if sign * deltas[at] > SAME]
+        return sorted(found, key=lambda at: (-sign * deltas[at], rows[at]["query_id"]))
+
+    readable = sorted(range(len(rows)), key=lambda at: (*_oddness(rows[at]["kind"], rows[at]["query"]), at))
+    return Changes(deltas, first(moved(1)), first(moved(-1)), first(readable))
+
+
+def _oddness(kind: str, query: str) -> tuple[int, int]:
+    """Return how far a query is from what a person would type, whatever became of it."""
+    rank = READABLE.index(kind) if kind in READABLE else len(READABLE)
+    return rank, abs(len(query.split()) - READABLE_WORDS)
 
 
 def _answers(test: Path) -> dict[str, str]:

@@ -17,8 +17,8 @@ WORD = re.compile(r"[^\W\d_](?:[\w'\u2019-]*[^\W_])?")
 FILLERS = {
     "also", "another", "called", "can", "cause", "caused", "causes", "commonly", "each", "every", "first", "four",
     "however", "include", "included", "includes", "including", "known", "like", "made", "make", "makes", "many", "may",
-    "more", "most", "much", "never", "number", "often", "one", "other", "others", "second", "such", "three", "time",
-    "two", "type", "use", "used", "using", "usually", "well", "within", "without",
+    "mean", "means", "more", "most", "much", "never", "number", "often", "one", "other", "others", "percent", "second",
+    "such", "three", "time", "two", "type", "use", "used", "using", "usually", "well", "within", "without",
 }  # fmt: skip
 STOPWORDS = FILLERS | set(STOPWORDS_EN_PLUS)
 # Enough documents to know a corpus by, few enough to take no time.

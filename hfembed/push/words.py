@@ -9,15 +9,15 @@ from hfembed.recipe import CandidateSource, CapType, GenerateMethod, QueryKind, 
 
 CUT = {
     QueryKind.TITLE: "the document's title",
-    QueryKind.LEAD: "its first sentence, or a part of it",
-    QueryKind.SENTENCE: "another of its sentences, or a part of it",
-    QueryKind.PARAPHRASE: "some words of a sentence in another order",
+    QueryKind.LEAD: "the first sentence of the document, or a part of it",
+    QueryKind.SENTENCE: "a sentence from anywhere in the document, or a part of it",
+    QueryKind.PARAPHRASE: "some words of a sentence, in another order",
     QueryKind.KEYWORD: "one to five of the words that set the document apart",
-    QueryKind.PHRASE: "a phrase that sets it apart",
-    QueryKind.TERM: "the term that it says something of",
-    QueryKind.QUESTION: "a question made of one of its statements by rule",
-    QueryKind.DEFINITION: "what is said of a term, without the term",
-    QueryKind.ASPECT: "one side of its subject, as in *causes of rust*",
+    QueryKind.PHRASE: "a phrase that sets the document apart",
+    QueryKind.TERM: "the term that the document opens on",
+    QueryKind.QUESTION: "a statement of the document turned into a question by rule",
+    QueryKind.DEFINITION: "what the document says of its term, without the term",
+    QueryKind.ASPECT: "one side of what the document is about, as in *causes of rust*",
 }
 WRITTEN = {
     QueryKind.TITLE: "a title that a reader would look for",
@@ -93,8 +93,8 @@ def negatives_in_words(facts: Facts) -> str:
     picked = {
         SamplerType.TOP: f"the {nearest}",
         SamplerType.RANDOM: f"documents drawn at random from the {nearest}",
-        SamplerType.MIXED: f"{sampler.bm25} found best by BM25, the others the {nearest}",
-        SamplerType.BALANCED: f"as many far documents as near ones, no document too often, the near ones the {nearest}",
+        SamplerType.MIXED: f"{sampler.bm25} that BM25 finds best, the others the {nearest}",
+        SamplerType.BALANCED: f"about as many far documents as near ones (the {nearest}), none of them too often",
     }[sampler.type]
     if window.first or window.last is not None:
         picked += f" (ranks {window.first + 1:,} {f'to {window.last:,}' if window.last else 'and below'})"
