@@ -468,6 +468,9 @@ class Stop(Section):
 
     looks: int = Field(5, ge=1, le=1_000, description="times that dev is looked at")
     patience: int | None = Field(2, ge=1, description="looks without a better one that end the phase; null: never")
+    forgetting: float | None = Field(
+        0.03, gt=0, le=1, description="nDCG@10 lost on documents about something else that ends the phase; null: never"
+    )
 
 
 class Tuning(Section):

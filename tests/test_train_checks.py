@@ -59,8 +59,9 @@ def test_a_gradient_that_jumps_is_told_from_those_that_merely_differ():
 
 
 def test_so_much_forgotten_ends_a_phase():
-    assert has_forgotten([{"general": 0.9}, {"general": 0.86}])
-    assert not has_forgotten([{"general": 0.9}, {"general": 0.88}]) and not has_forgotten([{"general": 0.9}])
+    assert has_forgotten([{"general": 0.9}, {"general": 0.86}], 0.03)
+    assert not has_forgotten([{"general": 0.9}, {"general": 0.88}], 0.03)
+    assert not has_forgotten([{"general": 0.9}], 0.03)
 
 
 def test_a_probe_tells_texts_that_are_all_alike_from_texts_that_are_not():

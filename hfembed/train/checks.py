@@ -32,7 +32,7 @@ GENERAL_DOCUMENTS = 48
 EASY_HARDNESS, EASY_UNTIL = 0.5, 0.1
 BROKEN_SHARE, BROKEN_FROM = 0.5, 0.3
 MAX_COSINE_RISE, MIN_RANK_SHARE = 0.20, 0.7
-FORGOTTEN, FORGOTTEN_TOO_MUCH = 0.01, 0.03
+FORGOTTEN = 0.01
 GRADIENT_JUMP, GRADIENTS_FIRST, GRADIENTS_KEPT = 10.0, 10, 100
 MAX_NEGATIVE_SHARE = 0.95
 # Scores are rounded, so a handful may stand above the cap they were mined under.
@@ -141,10 +141,10 @@ def _separation(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]
             return
 
 
-def has_forgotten(log: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether so much is forgotten that a phase must end."""
+def has_forgotten(log: Sequence[Mapping[str, Any]], most: float) -> bool:
+    """Tell whether more is forgotten since the first look than this."""
     known = [entry["general"] for entry in log if "general" in entry]
-    return len(known) > 1 and known[0] - known[-1] > FORGOTTEN_TOO_MUCH
+    return len(known) > 1 and known[0] - known[-1] > most
 
 
 def gradient_jumps(log: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -101,7 +101,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 save(learning(self._trainer.model), self._folder / BEST)
         elif self._stop.patience is not None and len(scores) - 1 - best >= self._stop.patience:
             self._end(control, f"dev has not risen for {self._stop.patience} looks")
-        if has_forgotten(self._trainer.state.log_history):
+        most = self._stop.forgetting
+        if most is not None and has_forgotten(self._trainer.state.log_history, most):
             self._end(control, "too much of what was known is forgotten")
 
     def _end(self, control: Any, reason: str) -> None:
