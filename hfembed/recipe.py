@@ -149,6 +149,7 @@ class LossType(StrEnum):
     EMBED_DISTILL = "embed_distill"
     MARGIN_MSE = "margin_mse"
     DISTILL_KL = "distill_kl"
+    LATE_INTERACTION = "late_interaction"
 
 
 class Tracker(StrEnum):
@@ -498,13 +499,19 @@ class Tuning(Section):
     max_length: int | None = Field(
         None, ge=8, description="tokens read of a text; when not set: what 95 % of the texts need"
     )
-    freeze: int = Field(0, ge=0, description="full: lower layers left as they are, the embeddings with them")
+    layers: int | None = Field(
+        None, ge=1, description="full: upper layers that learn; all of them and the embeddings when not set"
+    )
     lora: Lora = Field(Lora(), description="adapters of lora and qlora")
     stop: Stop = Field(Stop(), description="when the phase ends early")
 
     def peak(self) -> float:
         """Return the peak of the learning rate."""
         return self.learning_rate or (2e-5 if self.method is TrainMethod.FULL else 1e-4)
+
+    def labelled(self) -> bool:
+        """Tell whether it learns which document answers a query, and not only what a teacher makes of both."""
+        return self.loss is not LossType.LATE_INTERACTION
 
     @model_validator(mode="after")
     def _fits_together(self) -> Tuning:

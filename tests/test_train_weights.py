@@ -92,6 +92,7 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
         {**FULL, "loss": "embed_distill"},
         {**FULL, "loss": "margin_mse"},
         {**FULL, "loss": "distill_kl", "negatives": 2},
+        {**FULL, "loss": "late_interaction", "layers": 1},
         {**FULL, "dimensions": [16, 8]},
     ],
     ids=lambda phase: "-".join(f"{key}={value}" for key, value in phase.items() if FULL.get(key) != value) or "full",
@@ -134,10 +135,16 @@ def test_a_full_phase_goes_on_from_the_folded_weights(tmp_path: Path, mined: Pat
 
 
 def test_frozen_layers_stay_as_they_are(tmp_path: Path, mined: Path, tiny_model: Path):
-    run, _, _ = trained(tmp_path, mined, tiny_model, {**FULL, "freeze": 1})
+    run, _, _ = trained(tmp_path, mined, tiny_model, {**FULL, "layers": 1})
     before, after = weights(tiny_model), weights(run.path(LAYOUT.model))
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed and all(".layer.1." in name for name in changed)
+
+
+def test_more_layers_than_there_are_cannot_learn(tmp_path: Path, mined: Path, tiny_model: Path):
+    with pytest.raises(StageError, match="lets 9 layers") as refused:
+        trained(tmp_path, mined, tiny_model, {**FULL, "layers": 9})
+    assert "at most 2" in refused.value.hint
 
 
 def test_qlora_without_a_gpu_is_refused_with_what_does_work(tmp_path: Path, mined: Path, tiny_model: Path):
@@ -353,7 +360,7 @@ def recipe(phases: str) -> Recipe:
         ("[{method: lroa}]", "must be 'adapter', 'full', 'lora' or 'qlora'. Did you mean 'lora'?"),
         ("[{method: full, pool: 16}]", "unknown key 'train.phases.0.pool'"),
         ("[{method: full, lora: {rnk: 2}}]", "Did you mean 'rank'?"),
-        ("[{steps: 1, freeze: 2}]", "unknown key 'train.phases.0.freeze'"),
+        ("[{steps: 1, layers: 2}]", "unknown key 'train.phases.0.layers'"),
         ("[{method: full, in_batch: false, negatives: 0}]", "nothing to tell its positives from"),
         ("[{method: full, in_batch: false, mini_batch: 2}]", "mini_batch is for losses that compare"),
         ("[{method: full, loss: margin_mse, negatives: 0}]", "needs negatives"),
@@ -402,20 +409,14 @@ def test_a_dashboard_that_is_not_installed_is_asked_for_before_anything_is_train
 
 def test_two_processes_train_one_model_and_only_the_first_speaks(tmp_path: Path, mined: Path, tiny_model: Path):
     shutil.copytree(mined / "run", tmp_path / "run")
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(free_port()),
-    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", str(free_port())]
     command += ["-m", "hfembed", "train", str(tmp_path / "run"), "--format", "json", "--set", "train.strength=1"]
     phases = [FULL, {**LORA, "in_batch": False}]
     done = subprocess.run(
         [*command, "--set", f"train.phases={json.dumps(phases)}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2_000:]
     assert json.loads(done.stdout)  # one object

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 @contextmanager
 def full(model: SentenceTransformer, source: ModelSource, phase: Tuning) -> Iterator[SentenceTransformer]:
     """Yield the model with the layers that learn; afterwards all of it is as it was, but for what they learned."""
-    layers = layers_of(model)
-    if phase.freeze >= len(layers):
-        raise StageError(
-            f"A phase freezes {phase.freeze} layers of '{source.name}', which has {len(layers)}.",
-            f"Set its freeze to at most {len(layers) - 1}.",
-        )
-    if phase.freeze:
-        learning = {id(weight) for layer in layers[phase.freeze :] for weight in layer.parameters()}
+    if phase.layers is not None:
+        layers = layers_of(model)
+        if phase.layers > len(layers):
+            raise StageError(
+                f"A phase lets {phase.layers} layers of '{source.name}' learn, which has {len(layers)}.",
+                f"Set its layers to at most {len(layers)}, or leave them out.",
+            )
+        learning = {id(weight) for layer in layers[-phase.layers :] for weight in layer.parameters()}
         learning |= {id(weight) for module in list(model)[1:] for weight in module.parameters()}
         for weight in model.parameters():
             weight.requires_grad_(id(weight) in learning)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hfembed.errors import StageError
 from hfembed.recipe import LossType, Tuning
+from hfembed.train.tokens import LateInteractionLoss
 
 # gist: a document of the batch that the guide scores above this share of the positive is no negative.
 GIST_MARGIN = 0.05
@@ -34,9 +35,15 @@ class GroupedInfoNCELoss(nn.Module):
         return nn.functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
 
 
-def make_loss(model: SentenceTransformer, phase: Tuning, guide: SentenceTransformer | None) -> nn.Module:
-    """Return the loss that a phase asks for; `guide` is what gist listens to."""
-    loss: nn.Module = _plain_loss(model, phase, guide)
+def make_loss(
+    model: SentenceTransformer, phase: Tuning, guide: SentenceTransformer | None, columns: dict[str, list[Any]]
+) -> nn.Module:
+    """Return the loss that a phase asks for; `guide` is what gist and late_interaction listen to."""
+    loss: nn.Module
+    if phase.loss is LossType.LATE_INTERACTION and guide is not None:
+        loss = LateInteractionLoss(model, guide, phase.temperature, columns)
+    else:
+        loss = _plain_loss(model, phase, guide)
     if not phase.dimensions:
         return loss
     # sentence-transformers 5.4 renamed it.

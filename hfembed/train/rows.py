@@ -119,7 +119,7 @@ def _by_row(columns: list[list[Any]], rows: int) -> list[list[Any]]:
 
 def teach(rows: TrainingRows, phase: Tuning, teacher: Embedder) -> list[Any] | None:
     """Return what the loss of a phase wants to be told by a teacher, by row; None where it wants nothing."""
-    if phase.loss in (LossType.CONTRASTIVE, LossType.GIST):
+    if phase.loss in (LossType.CONTRASTIVE, LossType.GIST, LossType.LATE_INTERACTION):
         return None
     queries, positives = np.asarray(teacher.queries(rows.queries)), np.asarray(teacher.documents(rows.positives))
     if phase.loss is LossType.EMBED_DISTILL:

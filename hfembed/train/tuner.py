@@ -46,7 +46,7 @@ EMBEDDING = "sentence_embedding"
 class Task:
     """What one phase is trained with, in every process that takes part.
 
-    source: the model that enters. guide: the model that gist listens to. columns: texts, and labels of a
+    source: the model that enters. guide: the model that the loss listens to. columns: texts, and labels of a
     teacher. folder: where checkpoints stand until the phase is done. checkpoint: the one to go on from.
     """
 
@@ -111,18 +111,19 @@ def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter)
     with METHODS[task.phase.method](model, task.source, task.phase) as learner:
         learner.max_seq_length = task.max_length
         seconds = task.checkpoint_seconds
+        guide = load_model(task.guide) if task.guide else None
         watch = Watch(task.phase.stop, task.steps, partial(look, learner), task.folder, seconds, report)
         trainer = Tuner(
             batches=task.batches,
             model=learner,
             args=_arguments(learner, task),
             train_dataset=Dataset.from_dict(task.columns),
-            loss=make_loss(learner, task.phase, load_model(task.guide) if task.guide else None),
+            loss=make_loss(learner, task.phase, guide, task.columns),
             callbacks=[watch, *_tensorboard(task)],
         )
         _only_watch(trainer)
         watch.attend(trainer)
-        with _computing_in(learner, task.precision):
+        with _computing_in(task.precision, learner, guide):
             trainer.train(resume_from_checkpoint=str(task.checkpoint) if task.checkpoint else None)
         if watch.best_is_kept():
             restore(learner, task.folder / BEST)
@@ -131,23 +132,22 @@ def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter)
 
 
 @contextmanager
-def _computing_in(model: SentenceTransformer, precision: Precision) -> Iterator[None]:
+def _computing_in(precision: Precision, *models: SentenceTransformer | None) -> Iterator[None]:
     """Encode in this precision and compare in full: the trainer's own autocast would round the losses too."""
-    if precision is Precision.FP32:
-        yield
-        return
-    forward = model.forward
-
-    def cast(*inputs: Any, **options: Any) -> dict[str, Any]:
-        with torch.autocast(model.device.type, dtype=torch.bfloat16):
-            features: dict[str, Any] = forward(*inputs, **options)
-        return features | {EMBEDDING: features[EMBEDDING].float()}
-
-    model.forward = cast
+    found = [model for model in models if model is not None] if precision is not Precision.FP32 else []
+    for model in found:
+        model.forward = partial(_encode_fast, model, model.forward)
     try:
         yield
     finally:
-        del model.forward
+        for model in found:
+            del model.forward
+
+
+def _encode_fast(model: SentenceTransformer, forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        features: dict[str, Any] = forward(*inputs, **options)
+    return features | {EMBEDDING: features[EMBEDDING].float()}
 
 
 def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTrainingArguments:

@@ -45,7 +45,9 @@ def train_weights(part: Part) -> dict[str, Any]:
     precision = Precision(entering.precision(documents.texts())["precision"])
     phases = [phase for phase in part.phases if isinstance(phase, Tuning)]
     rows = [read_rows(job.run.path(LAYOUT.train), documents, phase) for phase in phases]
-    dev = read_dev(job, documents, {kind for found in rows for kind in found.kinds}, read_asked(job, documents))
+    # A teacher that compares tokens needs no label: what it teaches on a kind of query is not the kind's style.
+    learned = {kind for phase, found in zip(phases, rows, strict=True) if phase.labelled() for kind in found.kinds}
+    dev = read_dev(job, documents, learned, read_asked(job, documents))
     model = load_model(part.source)
     before = weights_of(model)
     results = []
@@ -53,12 +55,13 @@ def train_weights(part: Part) -> dict[str, Any]:
         training = _Training(part, number, phase, found, dev, precision)
         results.append(read_result(model, training.folder) or training.run(model))
     after = weights_of(model)
+    labelled = any(phase.labelled() for phase in phases)
     if strength == "auto":
-        blend = choose_blend(model, before, after, dev, precision, job.report)
+        blend = choose_blend(model, before, after, dev, precision, job.report, labelled=labelled)
     else:
         blend = Blend(float(strength), {}, dev.unseen)
     blend_weights(model, before, after, blend.strength)
-    job.report.note(_describe(blend, chosen=strength == "auto"))
+    job.report.note(_describe(blend, chosen=strength == "auto", labelled=labelled))
     write_model(model, part.out)
     return {
         "losses": [entry["loss"] for result in results for entry in result["log"] if "loss" in entry],
@@ -90,7 +93,7 @@ class _Training:
         teacher = job.sources.teacher if settings.teacher else self.part.source
         task = Task(
             source=self.part.source,
-            guide=teacher if self.phase.loss is LossType.GIST else None,
+            guide=teacher if self.phase.loss in (LossType.GIST, LossType.LATE_INTERACTION) else None,
             phase=self.phase,
             columns=self._columns(teacher),
             batches=self._plan(),
@@ -132,7 +135,7 @@ class _Training:
 
     def _plan(self) -> list[list[int]]:
         phase = self.phase
-        alone = phase.loss is LossType.CONTRASTIVE and not phase.in_batch
+        alone = phase.loss is LossType.LATE_INTERACTION or (phase.loss is LossType.CONTRASTIVE and not phase.in_batch)
         return plan_batches(
             self.rows.drawing(in_batch=not alone),
             phase.batch_size,
@@ -173,10 +176,12 @@ def fitting_length(model: SentenceTransformer, rows: TrainingRows) -> int:
     return int(min(model.max_seq_length, -(-needed // LENGTH_STEP) * LENGTH_STEP))
 
 
-def _describe(blend: Blend, *, chosen: bool) -> str:
+def _describe(blend: Blend, *, chosen: bool, labelled: bool) -> str:
     if not chosen:
         return f"keeping {blend.strength:.0%} of what was learned, as the recipe says"
     if blend.strength == 0:
         return "none of what was learned helped on dev: the tuned model stays what it was"
+    if not labelled:
+        return f"keeping {blend.strength:.0%} of what was learned: the best on dev"
     where = "queries that were left out of training" if blend.unseen else "dev; no kind of query was left out"
     return f"keeping {blend.strength:.0%} of what was learned: the best on {where}"
