@@ -450,6 +450,7 @@ class Phase(Section):
     learning_rate: float = Field(5e-4, gt=0, description="AdamW learning rate")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
     pool: int = Field(16_384, ge=16, description="documents each query is compared with, drawn when more")
+    rank: int | None = Field(None, ge=1, description="directions that the map may change; all of them when not set")
     kinds: Mix = {}
 
 

@@ -515,7 +515,8 @@ HEAVY = {"torch", "transformers", "sentence_transformers", "mteb", "datasets", "
 
 # Modules that build on a heavy library; all others import these inside functions.
 BUILT_ON_HEAVY = {
-    "hfembed.evaluate.task", "hfembed.train.losses", "hfembed.train.tuner", "hfembed.train.watch",
+    "hfembed.evaluate.task", "hfembed.train.losses", "hfembed.train.tokens", "hfembed.train.tuner",
+    "hfembed.train.watch",
 }  # fmt: skip
 
 

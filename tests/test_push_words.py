@@ -150,3 +150,8 @@ def test_how_the_strength_was_chosen_is_told(run: Run):
     assert "left out of training" in strength_in_words(facts) and "questions by people" in strength_in_words(facts)
     facts.manifests["train"].facts["choice"] = {"strength": 0.5, "on_queries_left_out": False}
     assert "at most half" in strength_in_words(facts)
+
+
+def test_the_strength_of_what_a_teacher_says_is_told(run: Run):
+    taught = "train.phases=[{method: full, loss: late_interaction}]"
+    assert "dev queries" in strength_in_words(facts_with(run, "train.strength=auto", taught))

@@ -99,6 +99,15 @@ def test_one_seed_gives_the_same_weights_and_another_others():
     assert np.array_equal(weights[0], weights[1]) and not np.array_equal(weights[0], weights[2])
 
 
+def test_a_map_of_low_rank_is_the_nearest_to_the_whole_one_and_changes_no_other_direction():
+    documents, groups, pairs = made_up(twist=1.5)
+    whole = learn_map(pairs, documents, groups, [Phase(steps=20, learning_rate=1e-2)], 0)[0].weights
+    low = learn_map(pairs, documents, groups, [Phase(steps=20, learning_rate=1e-2, rank=2)], 0)[0].weights
+    values = np.linalg.svd(whole, compute_uv=False)
+    assert np.linalg.matrix_rank(low, tol=1e-5) == 2 < np.linalg.matrix_rank(whole, tol=1e-5)
+    assert np.linalg.norm(whole - low) == pytest.approx(np.sqrt((values[2:] ** 2).sum()), rel=1e-3)
+
+
 def test_every_phase_trains_on_what_the_one_before_left():
     documents, groups, pairs = made_up()
     one, losses = learn_map(pairs, documents, groups, [Phase(steps=3)], 0)

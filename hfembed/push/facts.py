@@ -107,11 +107,12 @@ class Facts:
         return str(found.get("kind", "unknown")) if isinstance(found, Mapping) else "unknown"
 
     @property
-    def strength(self) -> float | None:
-        """How much of what was learned was kept, where the method has such a number."""
-        choice: Any = self.manifests["train"].facts.get("choice") or {}
-        value = choice.get("strength") if isinstance(choice, Mapping) else None
-        return float(value) if isinstance(value, int | float) else None
+    def strengths(self) -> list[float]:
+        """How much of what was learned was kept, part after part of the training."""
+        train = self.manifests["train"].facts
+        parts = [part for part in (*(train.get("earlier") or []), train) if isinstance(part, Mapping)]
+        choices = [part["choice"] for part in parts if isinstance(part.get("choice"), Mapping)]
+        return [float(choice["strength"]) for choice in choices if isinstance(choice.get("strength"), int | float)]
 
     @property
     def onnx(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfembed.push.facts import Facts
-from hfembed.recipe import CandidateSource, CapType, GenerateMethod, QueryKind, SamplerType, ShortRows
+from hfembed.recipe import CandidateSource, CapType, GenerateMethod, QueryKind, SamplerType, ShortRows, Tuning
 
 CUT = {
     QueryKind.TITLE: "the document's title",
@@ -133,6 +133,9 @@ def strength_in_words(facts: Facts) -> str:
     if train.strength != "auto":
         return "as the recipe says"
     choice: dict[str, Any] = facts.manifests["train"].facts.get("choice") or {}
+    last = train.phases[-1]
+    if isinstance(last, Tuning) and not last.labelled():
+        return "chosen on dev queries, and at most three quarters"
     if choice.get("on_queries_left_out") is False:  # every family of kinds was learned from
         return "chosen on dev queries of kinds that training had seen, and so at most half"
     said = "chosen on ways of asking left out of training, on documents learned from and not"

@@ -111,7 +111,18 @@ def learn_map(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(round(float(loss.detach()), 5))
+        if phase.rank is not None:
+            weights = _strongest(weights.detach(), phase.rank).requires_grad_()
     return Map(weights.detach().numpy().copy()), losses
+
+
+def _strongest(weights: torch.Tensor, rank: int) -> torch.Tensor:
+    """Return the nearest map that changes only so many directions."""
+    import torch
+
+    left, values, right = torch.linalg.svd(weights)
+    nearest: torch.Tensor = (left[:, :rank] * values[:rank]) @ right[:rank]
+    return nearest
 
 
 def _loss(
