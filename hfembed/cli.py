@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hfembed import __version__, cli_hub
+from hfembed import __version__, cli_elsewhere, cli_hub, cli_launch
 from hfembed.cli_base import Format, FormatOption, command_errors, prepare_process
 from hfembed.errors import RunMismatchError
 
@@ -32,7 +32,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; can be repeated."),
 ]
-MaxCostOption = Annotated[float | None, typer.Option(metavar="SUM", help="Stop before the queries cost more.")]
+MaxCostOption = Annotated[
+    float | None,
+    typer.Option(metavar="SUM", help="The most it may cost: the machine, where one is paid for, and the queries."),
+]
 TasksOption = Annotated[
     str | None, typer.Option(metavar="A,B", help="Public tasks of mteb to score too, for instance NFCorpus,SciFact.")
 ]
@@ -88,10 +91,27 @@ def run(
     model_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the model there.")] = None,
     dataset_repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the triplets there.")] = None,
     collection: CollectionOption = None,
+    on: cli_elsewhere.OnOption = None,
+    resume: cli_elsewhere.ResumeOption = None,
+    detach: cli_elsewhere.DetachOption = False,
+    yes: cli_elsewhere.YesOption = False,
+    again: cli_elsewhere.AgainOption = False,
+    timeout: cli_elsewhere.TimeoutOption = None,
+    namespace: cli_elsewhere.NamespaceOption = None,
+    token_from: cli_elsewhere.TokenOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Do every stage that is not done yet: pull, generate, mine, train, evaluate, export, push."""
+    wishes = cli_elsewhere.Wishes(
+        detach=detach, yes=yes, again=again, timeout=timeout, namespace=namespace, token_from=token_from,
+        max_cost=max_cost,
+    )  # fmt: skip
     with command_errors(output):
+        if resume is not None:
+            said = (recipe, preset, corpus, base, until, rerun, tasks, benchmark, dev_queries, settings, model_repo)
+            cli_launch.refuse_changes(said, dataset_repo, collection)
+            cli_launch.resume(resume, on, run_folder, wishes, output)
+            return
         from hfembed import pipeline, terminal
         from hfembed.errors import InputError
         from hfembed.recipe import make_recipe
@@ -103,7 +123,7 @@ def run(
             "push.model_repo": model_repo,
             "push.dataset_repo": dataset_repo,
             "push.collection": collection,
-            "generate.llm.max_cost": max_cost,
+            "generate.llm.max_cost": None if on else max_cost,  # elsewhere the machine comes first
             "train.dev_queries": str(dev_queries.resolve()) if dev_queries else None,
             **_public_tasks(tasks, benchmark),
         }
@@ -113,6 +133,9 @@ def run(
         _check_public_tasks(resolved)
         target = Run(run_folder or Path("runs") / _run_name(resolved.corpus, resolved.preset))
         terminal.words.print(f"[dim]run folder: {target.folder}[/]")
+        if on is not None:
+            cli_launch.start(resolved, target, on, until, rerun, wishes, output)
+            return
         with terminal.screen() as listener:
             worked = pipeline.run(resolved, target, until=until, rerun=rerun, listeners=[listener])
         if not worked:
@@ -224,12 +247,21 @@ def push(
 
 
 @app.command()
-def status(folder: RunArgument, output: FormatOption = Format.TEXT) -> None:
-    """Show a run's stages, times, counts and verdict."""
+def status(run: cli_elsewhere.LaunchedArgument, output: FormatOption = Format.TEXT) -> None:
+    """Show a run's stages, times, counts and verdict; of one that was sent elsewhere also how it stands there."""
     with command_errors(output):
         from hfembed.run import Run
 
-        _show_run(Run.open(folder), None, output)
+        if Path(run).is_dir() and not cli_launch.is_sent(run):
+            _show_run(Run.open(Path(run)), None, output)
+        else:
+            cli_launch.show_status(run, output)
+
+
+app.command()(cli_launch.runs)
+app.command()(cli_launch.logs)
+app.command()(cli_launch.cancel)
+app.command(hidden=True)(cli_launch.work)
 
 
 @app.command()

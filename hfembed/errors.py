@@ -11,6 +11,7 @@ HfembedError
 ├── MissingExtraError   a library of an optional extra is not installed
 ├── NoSpaceError        the disk filled up
 ├── StageError          a stage could not do its work
+├── LaunchError         a run that was sent elsewhere may not begin, or ended without its results
 └── HubError            the Hub refused or could not be reached
 """
 
@@ -74,6 +75,10 @@ class NoSpaceError(HfembedError):
 
 class StageError(HfembedError):
     """Raised when a stage could not do its work."""
+
+
+class LaunchError(HfembedError):
+    """Raised when a run may not be sent somewhere, or ended there without its results."""
 
 
 class HubError(HfembedError):

@@ -40,7 +40,7 @@ def run(
     until: the last stage to do. rerun: this stage and all after it are done again.
     """
     follow()
-    last = until or ("push" if recipe.push.model_repo or recipe.push.dataset_repo else "export")
+    last = last_stage(recipe, until)
     if rerun and NAMES.index(rerun) > NAMES.index(last):
         raise InputError(
             f"{rerun} comes after {last}, where the run is to end.", f"Leave out --until, or: --until {rerun}"
@@ -52,6 +52,11 @@ def run(
     with target.locked():
         refuse_mismatch(target, recipe, NAMES, manifests(target), forced)
         return _work(recipe, target, chosen, lambda stage: stage.name in forced, listeners, sources)
+
+
+def last_stage(recipe: Recipe, until: str | None) -> str:
+    """Return the stage that a run ends with: the one asked for, else push where a repo is named, else export."""
+    return until or ("push" if recipe.push.model_repo or recipe.push.dataset_repo else "export")
 
 
 def run_stage(name: str, recipe: Recipe, target: Run, listeners: Sequence[Listener] = ()) -> list[str]:

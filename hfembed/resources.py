@@ -40,6 +40,12 @@ def cards_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "cards"
 
 
+def constraints_file() -> Path:
+    """Return the exact versions that the tests run on: inside the package once installed, at the root in a checkout."""
+    installed = PACKAGE / "constraints.txt"
+    return installed if installed.is_file() else PACKAGE.parent / "constraints.txt"
+
+
 def space_module() -> ModuleType:
     """Import the Gradio front end from wherever it stands."""
     return import_module("hfembed.space.app" if (PACKAGE / "space").is_dir() else "space.app")

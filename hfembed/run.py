@@ -50,9 +50,29 @@ class Layout:
     results: str = "results"
     onnx_report: str = "model/onnx/export.json"
     push: str = "push/push.json"
+    launch: str = "launch.json"
+    launch_log: str = "launch.log"
+    outcome: str = "outcome.json"
 
 
 LAYOUT = Layout()
+
+
+@dataclass(frozen=True)
+class RepoLayout:
+    """Every path of the dataset repo that keeps a run which was sent elsewhere."""
+
+    card: str = "README.md"
+    launch: str = "run.json"
+    recipe: str = "recipe.yaml"
+    bundle: str = "bundle"
+    constraints: str = "bundle/constraints.txt"
+    inputs: str = "inputs"
+    run: str = "run"
+    outcome: str = "outcome.json"
+
+
+REPO_LAYOUT = RepoLayout()
 
 
 class Manifest(BaseModel):

@@ -24,7 +24,7 @@ from hfembed.corpus import CorpusSource, locate_corpus
 from hfembed.errors import HfembedError, InputError, MissingExtraError, NoSpaceError
 from hfembed.events import Event, Events, Reporter
 from hfembed.hub import ModelSource, TokenizerSource, locate_model, locate_tokenizer
-from hfembed.recipe import Recipe
+from hfembed.recipe import Recipe, set_key
 from hfembed.resources import PACKAGE, local_path
 from hfembed.run import Manifest, Run, hash_file, hash_folder, hash_json
 
@@ -187,9 +187,20 @@ class Stage:
         return digest.hexdigest()
 
 
+# Settings that name a place: what stands there counts as the source of that name, wherever it stands.
+PLACES = {
+    "prompts": "generate.llm.prompts",
+    "writer": "generate.llm.model",
+    "teacher": "train.teacher",
+    "dev_queries": "train.dev_queries",
+}
+
+
 def stage_inputs(stage: Stage, recipe: Recipe, upstream: dict[str, Manifest], sources: Sources) -> str:
     """Return the hash of all that decides a stage's result; a stage whose hash stands is skipped."""
     values = recipe.model_dump(mode="json")
+    for source in set(stage.reads(recipe)) & set(PLACES):
+        set_key(values, PLACES[source], None)
     return hash_json(
         {
             "stage": stage.name,

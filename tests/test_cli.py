@@ -21,7 +21,7 @@ from hfembed.pipeline import NAMES
 from hfembed.recipe import Recipe, load_presets
 from hfembed.run import LAYOUT
 
-COMMANDS = ["run", *NAMES, "status", "presets", "compare"]
+COMMANDS = ["run", *NAMES, "status", "runs", "logs", "cancel", "presets", "compare"]
 NEVER_LOADED = {"torch", "transformers", "sentence_transformers", "gradio", "datasets", "mteb", "huggingface_hub",
                 "pandas", "scipy", "sklearn", "numpy", "pyarrow", "bm25s", "onnxruntime", "optimum"}  # fmt: skip
 

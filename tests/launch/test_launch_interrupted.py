@@ -1,0 +1,159 @@
+"""Runs that are left alone, cancelled, timed out, killed, cut off from their log: nothing that was done is lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gate import Gate, gated_model
+from llm_process import KEY, only
+
+ANSWERS = 24
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with gated_model(tmp_path, KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def slow(gate: Gate, away) -> list[str]:
+    """Return arguments of a run that waits for answers, and keeps those it has at once."""
+    away.environment["OPENAI_API_KEY"] = KEY
+    settings = [
+        "generate.method=llm", "generate.llm.model=scripted", f"generate.llm.endpoint={gate.url}", only(keyword=3),
+        "generate.filters.judge=null", "generate.llm.concurrency=1", "train.checkpoint_seconds=0.3",
+    ]  # fmt: skip
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def kept_answers(away, identity: str) -> int:
+    """Count the answers that the repo of a run holds."""
+    repo = f"demo/hfembed-run-{identity}"
+    name = "run/answers/answers.jsonl"
+    if name not in away.api.list_repo_files(repo, repo_type="dataset"):
+        return 0
+    return len(Path(away.api.hf_hub_download(repo, name, repo_type="dataset")).read_text().splitlines())
+
+
+def stage_of(away, job: str) -> str:
+    return str(away.api.inspect_job(job_id=job, namespace="demo").status.stage)
+
+
+def job_of(away) -> str:
+    """Return the job that the run in the folder `run` was sent to last."""
+    return str(json.loads((away.folder / "run" / "launch.json").read_text())["attempts"][-1]["job"])
+
+
+def test_a_detached_run_is_followed_left_and_cancelled_and_goes_on_elsewhere(
+    away, corpus: Path, slow: list[str], gate: Gate
+):
+    gate.allow(3)
+    identity = away.send(corpus, "jobs:cpu-basic", *slow)
+    again = ("run", "--corpus", corpus, "--until", "generate", "--on", "jobs:cpu-upgrade", "--yes", *slow)
+    refused = away.error(*again, "--run", "other")
+    assert identity in refused and "--again" in refused
+
+    following = away.start("logs", "-f", identity)
+    away.wait_for(lambda: "generate" in following.stderr.readline())
+    following.send_signal(signal.SIGINT)
+    _, words = following.communicate(timeout=60)
+    assert following.returncode == 130 and f"hfembed logs -f {identity}" in words
+
+    assert away.call("status", identity)["standing"]["stage"] == "RUNNING"
+    away.wait_for(lambda: kept_answers(away, identity) == 3)
+    assert away.call("cancel", "run") == {"id": identity, "cancelled": True}
+    away.wait_for(lambda: stage_of(away, job_of(away)) == "CANCELED")
+    assert away.call("cancel", "run") == {"id": identity, "cancelled": False}
+    assert "--resume" in away.error("status", "run")
+
+    asked = gate.asked
+    gate.allow()
+    done = away.call("run", "--resume", identity, "--on", "local", "--run", "home")
+    assert done["outcome"]["error"] is None and done["launch"]["attempts"][-1]["launcher"] == "local"
+    assert [stage["name"] for stage in done["stages"]] == ["pull", "generate"]
+    assert gate.asked - asked == ANSWERS - 3, "what had been answered was asked for again"
+    # What was done here was told there.
+    (row,) = [row for row in away.call("runs")["runs"] if row["launch"]["id"] == identity]
+    assert row["standing"]["stage"] == "COMPLETED"
+    assert KEY not in "".join(away.output) and away.token not in "".join(away.output)
+
+
+def test_a_job_whose_machine_is_lost_is_resumed_on_another_and_repeats_nothing_that_was_kept(
+    away, corpus: Path, slow: list[str], gate: Gate
+):
+    gate.allow(5)
+    identity = away.send(corpus, "jobs:cpu-basic", *slow)
+    away.wait_for(lambda: kept_answers(away, identity) == 5)
+    away.kill_worker(identity)
+    away.wait_for(lambda: stage_of(away, job_of(away)) == "ERROR")
+    said = away.error("status", identity)
+    assert f"{identity} ended before it was done" in said and f"--resume {identity}" in said
+    asked = gate.asked
+    gate.allow()
+    done = away.call("run", "--resume", identity, "--on", "jobs:cpu-upgrade", "--yes", "--run", "run")
+    assert [entry["flavor"] for entry in done["launch"]["attempts"]] == ["cpu-basic", "cpu-upgrade"]
+    assert done["outcome"]["attempt"] == 2 and done["outcome"]["stages"].keys() == {"generate"}
+    assert gate.asked - asked == ANSWERS - 5
+
+
+def test_a_job_that_takes_too_long_is_ended_and_says_so(away, corpus: Path, slow: list[str]):
+    identity = away.send(corpus, "jobs:cpu-basic", *slow, "--timeout", "3s")
+    process = away.start("logs", "-f", identity)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in words
+    assert "timeout" in words.lower() or "cancelled" in words
+    assert f"--resume {identity}" in words
+
+
+def test_a_hub_that_is_away_for_a_while_does_not_end_a_followed_run(away, corpus: Path, slow: list[str], gate: Gate):
+    gate.allow(2)
+    identity = away.send(corpus, "jobs:cpu-basic", *slow)
+    following = away.start("logs", "-f", "run", "--format", "json")
+    away.wait_for(lambda: kept_answers(away, identity) == 2)
+    away.hub.set_faults("rate=1,status=503")
+    gate.allow()
+    threading.Timer(5, away.hub.set_faults, [""]).start()
+    out, words = following.communicate(timeout=120)
+    assert following.returncode == 0, words
+    assert json.loads(out)["outcome"]["error"] is None
+    assert [stage["name"] for stage in json.loads(out)["stages"]] == ["pull", "generate"]
+
+
+def test_a_process_here_is_ended_by_its_time_killed_cancelled_and_goes_on_each_time(
+    away, corpus: Path, slow: list[str], gate: Gate
+):
+    gate.allow(2)
+    identity = away.send(corpus, "local", *slow, "--timeout", "6s", HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="")
+    process = away.start("logs", "-f", "run")
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 2 and "its time was up" in words and "--resume" in words
+
+    answers = away.folder / "run" / "answers" / "answers.jsonl"
+
+    def answered() -> int:
+        return len(answers.read_text().splitlines()) if answers.is_file() else 0
+
+    assert answered() in (0, 2)  # on a busy machine its time may be up before it asks
+    gate.allow(4)
+    begun = away.call("run", "--resume", "run", "--detach")
+    assert begun["launch"]["id"] == identity
+    assert away.call("status", "run")["standing"]["stage"] == "RUNNING"
+    assert "is being worked on" in away.error("run", "--resume", "run")
+    away.wait_for(lambda: answered() >= 4)
+    away.kill_worker(str(away.folder / "run"))
+    assert "without a last word" in away.error("status", "run")
+    away.call("run", "--resume", "run", "--detach")
+    assert away.call("cancel", "run")["cancelled"] is True
+    assert "--resume" in away.error("status", "run")
+    asked, had = gate.asked, answered()
+    gate.allow()
+    done = away.call("run", "--resume", "run")
+    assert [entry["number"] for entry in done["launch"]["attempts"]] == [1, 2, 3, 4]
+    assert [stage["name"] for stage in done["stages"]] == ["pull", "generate"]
+    assert gate.asked - asked == ANSWERS - had
