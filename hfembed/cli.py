@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hfembed import __version__, cli_elsewhere, cli_hub, cli_launch
-from hfembed.cli_base import Format, FormatOption, command_errors, prepare_process
+from hfembed import __version__, cli_elsewhere, cli_hub, cli_launch, cli_presets
+from hfembed.cli_base import Format, FormatOption, command_errors, from_anywhere, prepare_process, run_name
 from hfembed.errors import RunMismatchError
 
 STAGE_NAMES = ("pull", "generate", "mine", "train", "evaluate", "export", "push")
@@ -41,6 +40,9 @@ TasksOption = Annotated[
 ]
 BenchmarkOption = Annotated[
     str | None, typer.Option(metavar="NAME", help='A benchmark of mteb to score too, as "MTEB(Medical, v1)".')
+]
+PairsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Questions by people, with their answers, to be learned from.")
 ]
 CollectionOption = Annotated[
     str | None,
@@ -84,6 +86,7 @@ def run(
     tasks: TasksOption = None,
     benchmark: BenchmarkOption = None,
     max_cost: MaxCostOption = None,
+    pairs: PairsOption = None,
     dev_queries: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Questions by people, with their answers; these choose most.")
     ] = None,
@@ -108,8 +111,8 @@ def run(
     )  # fmt: skip
     with command_errors(output):
         if resume is not None:
-            said = (recipe, preset, corpus, base, until, rerun, tasks, benchmark, dev_queries, settings, model_repo)
-            cli_launch.refuse_changes(said, dataset_repo, collection)
+            said = (recipe, preset, corpus, base, until, rerun, tasks, benchmark, pairs, dev_queries, settings)
+            cli_launch.refuse_changes(said, model_repo, dataset_repo, collection)
             cli_launch.resume(resume, on, run_folder, wishes, output)
             return
         from hfembed import pipeline, terminal
@@ -124,14 +127,15 @@ def run(
             "push.dataset_repo": dataset_repo,
             "push.collection": collection,
             "generate.llm.max_cost": None if on else max_cost,  # elsewhere the machine comes first
-            "train.dev_queries": str(dev_queries.resolve()) if dev_queries else None,
+            "generate.pairs": _absolute(pairs),
+            "train.dev_queries": _absolute(dev_queries),
             **_public_tasks(tasks, benchmark),
         }
-        resolved = _from_anywhere(make_recipe(preset, recipe, settings or [], options))
+        resolved = from_anywhere(make_recipe(preset, recipe, settings or [], options))
         if resolved.corpus is None:
             raise InputError("No corpus is named.", "Add --corpus PATH, or --corpus org/name for a Hub dataset.")
         _check_public_tasks(resolved)
-        target = Run(run_folder or Path("runs") / _run_name(resolved.corpus, resolved.preset))
+        target = Run(run_folder or Path("runs") / run_name(resolved.corpus, resolved.preset))
         terminal.words.print(f"[dim]run folder: {target.folder}[/]")
         if on is not None:
             cli_launch.start(resolved, target, on, until, rerun, wishes, output)
@@ -161,12 +165,13 @@ def generate(
     documents: Annotated[int, typer.Option("--documents", min=1, help="Documents to preview.")] = 5,
     corpus: Annotated[str | None, typer.Option(metavar="SRC", help="Preview this corpus, without a run.")] = None,
     max_cost: MaxCostOption = None,
+    pairs: PairsOption = None,
     prompts: Annotated[bool, typer.Option("--prompts", help="Print the folder of the prompts, and stop.")] = False,
     settings: SetOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Make queries for the documents, split into train, dev and test."""
-    options = {"generate.llm.max_cost": max_cost}
+    options = {"generate.llm.max_cost": max_cost, "generate.pairs": _absolute(pairs)}
     if prompts:
         _show_prompts(output)
     elif preview:
@@ -261,6 +266,7 @@ def status(run: cli_elsewhere.LaunchedArgument, output: FormatOption = Format.TE
 app.command()(cli_launch.runs)
 app.command()(cli_launch.logs)
 app.command()(cli_launch.cancel)
+app.command()(cli_presets.compare_presets)
 app.command(hidden=True)(cli_launch.work)
 
 
@@ -386,7 +392,7 @@ def _preview(
         with terminal.screen() as listener, tempfile.TemporaryDirectory(prefix="hfembed-preview-") as temporary:
             target = Run(folder or Path(temporary))
             if corpus is not None:
-                recipe = _from_anywhere(make_recipe(settings=settings, options={**options, "corpus": corpus}))
+                recipe = from_anywhere(make_recipe(settings=settings, options={**options, "corpus": corpus}))
                 pipeline.run(recipe, target, until="pull", listeners=[listener])
             else:
                 recipe = _recipe_for_stage("generate", target, settings, options)
@@ -456,10 +462,12 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
     from hfembed.run import LAYOUT, Run
 
     if name == "pull" and not target.path(LAYOUT.recipe).is_file():
-        return _from_anywhere(make_recipe(settings=settings))
+        return from_anywhere(make_recipe(settings=settings))
     kept = Run.open(target.folder).recipe()
     changed = apply_settings(kept.model_dump(mode="json"), settings, options)
-    changed = _from_anywhere(changed, "generate.llm.prompts", "generate.llm.model")
+    changed = from_anywhere(
+        changed, "generate.pairs", "train.dev_queries", "generate.llm.prompts", "generate.llm.model"
+    )
     for change in changes(kept, changed, STAGE_NAMES):
         if STAGE_NAMES.index(change.stage) < STAGE_NAMES.index(name):
             raise RunMismatchError(
@@ -469,26 +477,8 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
     return changed
 
 
-def _from_anywhere(recipe: Any, *keys: str) -> Any:
-    """Return the recipe with absolute paths, so that its run can be continued from any folder."""
-    from hfembed.recipe import GenerateMethod, apply_settings
-    from hfembed.resources import local_path
-
-    llm = recipe.generate.llm
-    named = {
-        "corpus": recipe.corpus,
-        "base": recipe.base,
-        "generate.llm.prompts": llm.prompts,
-        "generate.llm.model": llm.model if recipe.generate.method is GenerateMethod.MODEL else None,
-    }
-    paths = {key: local_path(named[key] or "") for key in keys or named}
-    absolute = {key: str(path.resolve()) for key, path in paths.items() if path is not None}
-    return apply_settings(recipe.model_dump(mode="json"), options=absolute) if absolute else recipe
-
-
-def _run_name(corpus: str, preset: str) -> str:
-    name = re.sub(r"[^\w.-]+", "-", Path(corpus).name).strip("-.") or "corpus"
-    return f"{name}-{preset}"
+def _absolute(path: Path | None) -> str | None:
+    return str(path.resolve()) if path else None
 
 
 def main() -> None:

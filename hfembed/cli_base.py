@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +57,31 @@ def command_errors(output: Format) -> Iterator[None]:
         if output is Format.JSON:
             typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error), "hint": ""}}))
         raise typer.Exit(1) from None
+
+
+def from_anywhere(recipe: Any, *keys: str) -> Any:
+    """Return the recipe with absolute paths, so that its run can be continued from any folder."""
+    from hfembed.recipe import GenerateMethod, apply_settings
+    from hfembed.resources import local_path
+
+    llm = recipe.generate.llm
+    named = {
+        "corpus": recipe.corpus,
+        "base": recipe.base,
+        "generate.pairs": recipe.generate.pairs,
+        "train.dev_queries": recipe.train.dev_queries,
+        "generate.llm.prompts": llm.prompts,
+        "generate.llm.model": llm.model if recipe.generate.method is GenerateMethod.MODEL else None,
+    }
+    paths = {key: local_path(named[key] or "") for key in keys or named}
+    absolute = {key: str(path.resolve()) for key, path in paths.items() if path is not None}
+    return apply_settings(recipe.model_dump(mode="json"), options=absolute) if absolute else recipe
+
+
+def run_name(corpus: str, what: str) -> str:
+    """Return what a run's folder is called where no name is given."""
+    name = re.sub(r"[^\w.-]+", "-", Path(corpus).name).strip("-.") or "corpus"
+    return f"{name}-{what}"
 
 
 def prepare_process() -> None:

@@ -11,7 +11,10 @@ from typing import Any
 
 from hfembed.corpus import Documents, join_title
 from hfembed.errors import InputError
+from hfembed.events import Reporter
 
+# Who asked them: the writer of such a query, and the family that they are in choosing.
+PEOPLE = "people"
 QUERY_NAMES = ("query", "question", "text")
 ID_NAMES = ("positive_id", "positive_ids", "corpus_id", "document_id", "id")
 TEXT_NAMES = ("positive", "positives", "answer", "document")
@@ -62,6 +65,15 @@ def read_labelled(path: Path, documents: Documents) -> Labelled:
             "Name the ids that the corpus has.",
         )
     return Labelled(queries, answers, unknown, list(examples))
+
+
+def read_named(name: str, documents: Documents, report: Reporter) -> Labelled:
+    """Read the file or folder that a recipe names, and say how many of its answers are no documents."""
+    path = Path(name).expanduser()
+    found = read_labelled(path, documents)
+    if found.unknown:
+        report.warn(f"{found.unknown:,} answers in '{path.name}' are no documents of the run; they are left out.")
+    return found
 
 
 def shorten(name: str) -> str:

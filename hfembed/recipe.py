@@ -42,7 +42,7 @@ class ChunkBy(StrEnum):
 
 
 class QueryKind(StrEnum):
-    """What kind of query is made from a document."""
+    """What kind of query is made from a document; labelled ones were asked by people, and are given."""
 
     TITLE = "title"
     LEAD = "lead"
@@ -58,6 +58,7 @@ class QueryKind(StrEnum):
     CLAIM = "claim"
     TRIPLE = "triple"
     ENTITY_MAP = "entity_map"
+    LABELLED = "labelled"
 
 
 class GenerateMethod(StrEnum):
@@ -139,6 +140,7 @@ class TrainMethod(StrEnum):
     FULL = "full"
     LORA = "lora"
     QLORA = "qlora"
+    AUTOTRAIN = "autotrain"
 
 
 class LossType(StrEnum):
@@ -352,11 +354,14 @@ class Generate(Section):
         description="queries per document, by kind, where the document offers them",
     )
     weights: dict[QueryKind, Annotated[float, Field(ge=0, le=100)]] = Field(
-        {},
+        {QueryKind.LABELLED: 16.0},
         description="how much a kind counts in training; not named: as much as every other kind its document offers",
     )
     dev_share: Share = Field(0.15, description="share of the documents whose queries choose settings")
     test_share: Share = Field(0.2, description="share of the documents whose queries give the verdict")
+    pairs: str | None = Field(
+        None, min_length=1, description="queries of people with the ids that answer them, to be learned from"
+    )
     llm: Llm = Field(Llm(), description="for the methods llm and model: which model, what it writes")
     filters: Filters = Field(Filters(), description="which queries are dropped")
     max_documents: int = Field(20_000, ge=10, description="documents that get queries, drawn at random")
@@ -365,13 +370,23 @@ class Generate(Section):
     max_test_queries: int = Field(2_000, ge=10, description="test queries kept, drawn at random")
 
     def reads(self) -> tuple[str, ...]:
-        """Return what generate reads besides the documents: models, and prompts of the user's own."""
+        """Return what generate reads besides the documents: models, prompts of the user's own, what people asked."""
         wanted = {
+            "pairs": self.pairs is not None,
             "base": self.filters.encode(),
             "writer": self.method is GenerateMethod.MODEL,
             "prompts": self.method is not GenerateMethod.EXTRACTIVE and self.llm.prompts is not None,
         }
         return tuple(name for name, needed in wanted.items() if needed)
+
+    @model_validator(mode="after")
+    def _labelled_are_given(self) -> Generate:
+        if QueryKind.LABELLED in self.kinds:
+            raise RecipeError(
+                f"generate.kinds names '{QueryKind.LABELLED}', but nobody writes these: they are what people asked.",
+                "Give them: hfembed run --pairs FILE, or --set generate.pairs=FILE",
+            )
+        return self
 
     @model_validator(mode="after")
     def _writer_is_named(self) -> Generate:
@@ -478,7 +493,12 @@ class Stop(Section):
 class Tuning(Section):
     """One training phase of the encoder's own weights."""
 
-    method: Literal[TrainMethod.FULL, TrainMethod.LORA, TrainMethod.QLORA] = Field(description="what is trained")
+    method: Literal[TrainMethod.FULL, TrainMethod.LORA, TrainMethod.QLORA, TrainMethod.AUTOTRAIN] = Field(
+        description="what is trained; autotrain: everything, by AutoTrain on the Hub"
+    )
+    place: str | None = Field(
+        None, min_length=1, description="autotrain: a Space's hardware, or the address of an instance that runs"
+    )
     loss: LossType = Field(LossType.CONTRASTIVE, description="what is minimised")
     temperature: float = Field(0.05, gt=0, le=1, description="softmax temperature")
     in_batch: bool = Field(True, description="contrastive: whether the documents of other rows are negatives too")
@@ -508,11 +528,28 @@ class Tuning(Section):
 
     def peak(self) -> float:
         """Return the peak of the learning rate."""
-        return self.learning_rate or (2e-5 if self.method is TrainMethod.FULL else 1e-4)
+        return self.learning_rate or (1e-4 if self.method in (TrainMethod.LORA, TrainMethod.QLORA) else 2e-5)
 
     def labelled(self) -> bool:
         """Tell whether it learns which document answers a query, and not only what a teacher makes of both."""
         return self.loss is not LossType.LATE_INTERACTION
+
+    @model_validator(mode="after")
+    def _fits_autotrain(self) -> Tuning:
+        if (self.place is not None) != (self.method is TrainMethod.AUTOTRAIN):
+            raise RecipeError(
+                f"A phase with the method {self.method} has the place {self.place}; autotrain needs one, no other has.",
+                "Set its place to t4-small, or leave it out.",
+            )
+        if self.method is TrainMethod.AUTOTRAIN:
+            given = {"loss": "contrastive", "temperature": 0.05, "in_batch": True, "negatives": 1}
+            for name, value in (given | {"dimensions": [], "steps": None, "mini_batch": None, "layers": None}).items():
+                if getattr(self, name) != value:
+                    raise RecipeError(
+                        f"AutoTrain knows no {name} but {value}, and a phase of it asks for {getattr(self, name)}.",
+                        f"Leave its {name} out, or train with the method full.",
+                    )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Tuning:
@@ -534,7 +571,7 @@ class Tuning(Section):
 
 def _form_of_phase(value: Any) -> str:
     method = value.get("method") if isinstance(value, Mapping) else getattr(value, "method", None)
-    tuned = (TrainMethod.FULL, TrainMethod.LORA, TrainMethod.QLORA)
+    tuned = set(TrainMethod) - {TrainMethod.ADAPTER}
     return "[tuning]" if method in tuned else "[adapter]"
 
 

@@ -96,11 +96,12 @@ class Sources:
     @cached_property
     def dev_queries(self) -> FolderSource:
         """The queries of people that choose how much of the training is kept, and the fingerprint of their bytes."""
-        name = str(self._recipe.train.dev_queries)
-        path = local_path(name)
-        if path is None:
-            raise InputError(f"train.dev_queries is '{name}', which is no file or folder.", "Name one that exists.")
-        return FolderSource(path.name, hash_folder(path) if path.is_dir() else hash_file(path))
+        return _locate_labelled("train.dev_queries", str(self._recipe.train.dev_queries))
+
+    @cached_property
+    def pairs(self) -> FolderSource:
+        """The queries of people that are learned from, and the fingerprint of their bytes."""
+        return _locate_labelled("generate.pairs", str(self._recipe.generate.pairs))
 
     @cached_property
     def prompts(self) -> FolderSource:
@@ -113,6 +114,13 @@ class Sources:
                 "hfembed generate --prompts shows what to copy.",
             )
         return FolderSource(folder.name, hash_folder(folder))
+
+
+def _locate_labelled(key: str, name: str) -> FolderSource:
+    path = local_path(name)
+    if path is None:
+        raise InputError(f"{key} is '{name}', which is no file or folder.", "Name one that exists.")
+    return FolderSource(path.name, hash_folder(path) if path.is_dir() else hash_file(path))
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,7 @@ PLACES = {
     "writer": "generate.llm.model",
     "teacher": "train.teacher",
     "dev_queries": "train.dev_queries",
+    "pairs": "generate.pairs",
 }
 
 

@@ -142,8 +142,10 @@ def test_widget_emissions_and_figures_stand_in_the_metadata_and_the_repo(facts: 
 
 def test_the_public_recipe_names_files_of_this_machine_by_their_name_alone(facts: Facts):
     train = facts.recipe.train.model_copy(update={"dev_queries": "/home/ada/secret/questions.jsonl"})
-    asked = replace(facts, recipe=facts.recipe.model_copy(update={"train": train}))
+    generate = facts.recipe.generate.model_copy(update={"pairs": "/home/ada/secret/pairs.jsonl"})
+    asked = replace(facts, recipe=facts.recipe.model_copy(update={"train": train, "generate": generate}))
     written = yaml.safe_load(public_recipe(asked))
+    assert written["generate"]["pairs"] == "pairs.jsonl"
     assert written["train"]["dev_queries"] == "questions.jsonl" and "secret" not in public_recipe(asked)
 
 

@@ -19,7 +19,7 @@ import hfembed as package
 from hfembed import cli
 from hfembed.pipeline import NAMES
 from hfembed.recipe import Recipe, load_presets
-from hfembed.run import LAYOUT
+from hfembed.run import LAYOUT, Run
 
 COMMANDS = ["run", *NAMES, "status", "runs", "logs", "cancel", "presets", "compare"]
 NEVER_LOADED = {"torch", "transformers", "sentence_transformers", "gradio", "datasets", "mteb", "huggingface_hub",
@@ -214,6 +214,23 @@ def test_a_local_corpus_is_kept_by_its_full_path(corpus: Path, tmp_path: Path, m
     assert answer("run", "--corpus", corpus, "--run", tmp_path / "runs" / "beir-instant", "--until", "pull")["stages"][
         0
     ]["skipped"]
+
+
+def test_queries_of_people_are_kept_by_their_full_path_and_learned_from(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pairs = [{"query": f"who has seen thing {number}?", "positive_id": f"d{number}"} for number in range(5)]
+    write_jsonl(tmp_path / "asked.jsonl", pairs)
+    monkeypatch.chdir(tmp_path)
+    first = answer("run", "--corpus", corpus, "--run", "run", "--until", "generate", "--pairs", "asked.jsonl")
+    assert first["stages"][1]["counts"]["labelled"] == 5
+    kept = Run.open(tmp_path / "run").recipe().generate.pairs
+    assert kept == str(tmp_path / "asked.jsonl")
+    write_jsonl(tmp_path / "more.jsonl", [*pairs, {"query": "and who the sixth?", "positive_id": "d6"}])
+    again = answer("generate", "run", "--pairs", "more.jsonl")
+    assert again["stages"][1]["counts"]["labelled"] == 6
+    answer("generate", "run", "--set", "generate.pairs=asked.jsonl")
+    assert Run.open(tmp_path / "run").recipe().generate.pairs == kept
 
 
 def test_a_corpus_named_by_set_is_kept_by_its_full_path_too(

@@ -18,11 +18,12 @@ from hfembed.push.words import (
     explain_kind,
     explain_reason,
     negatives_in_words,
+    phase_in_words,
     queries_in_words,
     short_rows_in_words,
     strength_in_words,
 )
-from hfembed.recipe import apply_settings
+from hfembed.recipe import LossType, Phase, TrainMethod, Tuning, apply_settings
 from hfembed.run import Run
 
 pytestmark = pytest.mark.xdist_group("cards")
@@ -64,7 +65,8 @@ def test_every_kind_that_a_stage_can_make_is_explained(run: Run):
     assert all(explain_kind(cut, kind) for kind in WRITERS)
     assert all(explain_kind(written, kind) for kind in TASKS)
     assert explain_kind(cut, "question") != explain_kind(written, "question")
-    assert explain_kind(cut, "labelled") == ""
+    assert explain_kind(cut, "labelled") == explain_kind(written, "labelled") == "asked by a person"
+    assert explain_kind(cut, "sung") == ""
 
 
 def test_cards_name_the_language_model_that_wrote_and_judged(run: Run, tmp_path: Path):
@@ -152,6 +154,33 @@ def test_how_the_strength_was_chosen_is_told(run: Run):
     assert "at most half" in strength_in_words(facts)
 
 
+def test_queries_of_people_that_were_given_are_told(run: Run, tmp_path: Path):
+    facts = facts_with(run, "train.strength=auto", "generate.pairs=/home/somebody/asked.jsonl")
+    facts.manifests["generate"].facts["labelled"] = {"train": 1_200, "dev": 34, "test": 5}
+    facts.manifests["train"].facts["choice"] = {"strength": 0.5, "gain_by_left_out_family": {"people": {"0.5": 0.1}}}
+    for card in cards(facts, tmp_path):
+        assert "beside them, to learn from and to choose by, 1,234 that people asked" in card
+        assert "somebody" not in card
+    assert "`people` asked the labelled ones" in cards(facts, tmp_path)[1]
+    assert "questions by people counted as much" in strength_in_words(facts)
+    facts.manifests["train"].facts["choice"] = {"strength": 0.5, "dev_ndcg@10": {"0.5": {"names": 0.4}}}
+    assert "questions by people" not in strength_in_words(facts)
+
+
 def test_the_strength_of_what_a_teacher_says_is_told(run: Run):
     taught = "train.phases=[{method: full, loss: late_interaction}]"
     assert "dev queries" in strength_in_words(facts_with(run, "train.strength=auto", taught))
+
+
+def test_a_training_phase_is_told_by_the_settings_that_had_an_effect():
+    upper = Tuning(method=TrainMethod.FULL, layers=2, steps=120, loss=LossType.LATE_INTERACTION)
+    said = phase_in_words(upper)
+    assert (
+        said.startswith("method full, loss late_interaction") and "layers 2" in said and "learning rate 2e-05" in said
+    )
+    for nothing in ("lora", "epochs", "in batch", "None", "{", "["):
+        assert nothing not in said
+    said = phase_in_words(Tuning(method=TrainMethod.LORA, in_batch=False, kinds={"title": 2}, dimensions=[128, 64]))
+    for something in ("lora rank 16", "in batch no", "kinds title 2", "epochs 1", "2 of 5 looks at dev"):
+        assert something in said
+    assert "{" not in said and "pool 16384" in phase_in_words(Phase())

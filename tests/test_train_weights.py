@@ -22,6 +22,7 @@ from hfembed.errors import MissingExtraError, RecipeError, StageError
 from hfembed.hub import fingerprint_model, local_model
 from hfembed.recipe import Recipe, Tuning, make_recipe
 from hfembed.run import LAYOUT, Run
+from hfembed.train.strength import MIN_DEV_QUERIES
 
 pytestmark = pytest.mark.xdist_group("train")
 
@@ -282,6 +283,21 @@ def test_queries_of_people_choose_too(tmp_path: Path, mined: Path, tiny_model: P
     assert "people" in json.dumps(facts["choice"])
     assert any("1 answers in 'asked.jsonl'" in sentence for sentence in heard.messages("warning"))
     assert run.manifests("model")["train"].sources["dev_queries"]["fingerprint"]
+
+
+@pytest.mark.parametrize("phase", [FULL, ADAPTER], ids=["full", "adapter"])
+@pytest.mark.parametrize(("count", "heard"), [(60, True), (20, False)], ids=["enough", "too few in dev"])
+def test_queries_of_people_that_are_learned_from_choose_too_where_dev_has_enough(
+    tmp_path: Path, tiny_model: Path, phase: dict[str, Any], count: int, heard: bool
+):
+    pairs = [{"query": f"who has seen thing {number}?", "positive_id": f"d{number}"} for number in range(count)]
+    given = f"generate.pairs={write_jsonl(tmp_path / 'asked.jsonl', pairs)}"
+    chosen = (f"train.phases={json.dumps([phase])}", "mine.negatives=1", *FOLD)
+    corpus = write_beir(tmp_path / "beir", some_documents(60))
+    run, _ = run_until(tmp_path / "run", corpus, "train", given, *chosen, base=tiny_model)
+    assert (run.manifests("triplets")["generate"].facts["labelled"]["dev"] >= MIN_DEV_QUERIES) is heard
+    choice = run.manifests("model")["train"].facts["choice"]
+    assert ("people" in json.dumps(choice)) is heard and "labelled" not in json.dumps(choice)
 
 
 # Going on

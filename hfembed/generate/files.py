@@ -36,14 +36,20 @@ def weigh_queries(queries: list[Query], wanted: Mapping[QueryKind, float]) -> li
     """
     kinds: dict[tuple[int, ...], Counter[QueryKind]] = defaultdict(Counter)
     for query in queries:
-        kinds[query.rows][query.kind] += 1
+        for place in _places(query):
+            kinds[place][query.kind] += 1
     weights = []
     for query in queries:
-        offered = kinds[query.rows]
-        shares = sum(wanted.get(kind, 1.0) for kind in offered)
-        weights.append(wanted.get(query.kind, 1.0) / shares / offered[query.kind] if shares else 0.0)
+        places = _places(query)
+        weights.append(sum(_share(query.kind, kinds[place], wanted) for place in places) / len(places))
     mean = sum(weights) / max(1, len(weights))
     return [weight / mean for weight in weights] if mean else [1.0] * len(weights)
+
+
+def weigh_dev(queries: list[Query], wanted: Mapping[QueryKind, float]) -> list[float]:
+    """Return how much each dev query counts once it is learned from: all alike, but for what people asked."""
+    weights = weigh_queries(queries, wanted)
+    return [weight if query.kind is QueryKind.LABELLED else 1.0 for query, weight in zip(queries, weights, strict=True)]
 
 
 def write_pairs(file: Path, queries: list[Query], weights: list[float], documents: Documents) -> None:
@@ -77,6 +83,16 @@ def query_id(query: Query, documents: Documents) -> str:
     """Return the id of a query, made from what it asks of which documents."""
     name = "\n".join([*(documents.ids[row] for row in query.rows), query.kind, query.text])
     return f"{query.kind}-{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
+
+
+def _places(query: Query) -> list[tuple[int, ...]]:
+    """Return what a query counts as a part of: what people asked belongs to each of its documents."""
+    return [(row,) for row in query.rows] if query.kind is QueryKind.LABELLED else [query.rows]
+
+
+def _share(kind: QueryKind, offered: Counter[QueryKind], wanted: Mapping[QueryKind, float]) -> float:
+    shares = sum(wanted.get(kind, 1.0) for kind in offered)
+    return wanted.get(kind, 1.0) / shares / offered[kind] if shares else 0.0
 
 
 def _rows(query: Query, weight: float, documents: Documents) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from statistics import median
 
@@ -36,10 +36,18 @@ MIN_CHECKED = 20
 Rule = Callable[[Query], str | None]
 
 
-def filter_queries(job: Job, queries: list[Query], documents: Documents) -> tuple[list[Query], Counter[str]]:
-    """Return the queries that pass every filter of the recipe, and why the others do not."""
+def filter_queries(
+    job: Job, queries: list[Query], documents: Documents, asked: Sequence[Query] = ()
+) -> tuple[list[Query], Counter[str]]:
+    """Return the queries that pass every filter of the recipe, and why the others do not.
+
+    asked: queries of people. They are not filtered, but no query may be made that says the same as one of them.
+    """
     settings = job.recipe.generate.filters
-    kept, dropped = drop_repeated(queries, ambiguous=settings.ambiguous)
+    known = {_normal(query.text) for query in asked} - {""}
+    own = [query for query in queries if _normal(query.text) not in known]
+    kept, dropped = drop_repeated(own, ambiguous=settings.ambiguous)
+    dropped += Counter(asked_by_people=len(queries) - len(own))
     kept, unfit = _sort_out(kept, _word_rules(settings, documents))
     dropped += unfit
     if settings.encode():

@@ -14,8 +14,8 @@ from hfembed.errors import StageError
 from hfembed.events import Events, Listener, Reporter
 from hfembed.generate.filters import filter_queries
 from hfembed.generate.parallel import write_all
+from hfembed.generate.people import split_documents
 from hfembed.generate.query import Query
-from hfembed.generate.split import split_groups
 from hfembed.generate.stage import draw
 from hfembed.recipe import GenerateMethod, Recipe
 from hfembed.run import LAYOUT, Run
@@ -64,7 +64,7 @@ def preview(recipe: Recipe, run: Run, count: int, listeners: Sequence[Listener] 
         )
     with run.locked(), _job(recipe, run, listeners) as job:
         documents = Documents.read(job.run.path(LAYOUT.documents))
-        splits = split_groups(documents.groups, recipe.generate, recipe.seed)
+        splits, _ = split_documents(job, documents)
         rows = draw(list(range(len(documents))), recipe.generate.max_documents, recipe.seed)
         if recipe.generate.method is GenerateMethod.EXTRACTIVE:
             chosen = draw(rows, count, recipe.seed)

@@ -23,7 +23,7 @@ class Split(StrEnum):
 class Query:
     """One query, the rows of the documents that answer it, and where it comes from.
 
-    rows: all in one split. writer: who wrote it (`extractive`, or a model's id). negatives: texts that
+    rows: all in one split. writer: who wrote it (`extractive`, `people`, or a model's id). negatives: texts that
     look right and are known not to answer. score: what a judge gave, out of ten. details: what else the
     writer knows, such as the reasoning type of a question, as short strings.
     """

@@ -10,11 +10,11 @@ from typing import Any
 from hfembed.corpus import Documents
 from hfembed.errors import StageError
 from hfembed.events import Reporter
-from hfembed.generate.files import weigh_queries, write_pairs, write_test
+from hfembed.generate.files import weigh_dev, weigh_queries, write_pairs, write_test
 from hfembed.generate.filters import filter_queries
 from hfembed.generate.parallel import write_all
+from hfembed.generate.people import split_documents
 from hfembed.generate.query import Query, Split
-from hfembed.generate.split import split_groups
 from hfembed.recipe import GenerateMethod
 from hfembed.run import LAYOUT
 from hfembed.stage import Job, Outcome
@@ -29,9 +29,9 @@ def generate(job: Job) -> Outcome:
     """Write queries for the documents of the run, and split them so that no document serves twice."""
     settings, seed = job.recipe.generate, job.recipe.seed
     documents = Documents.read(job.run.path(LAYOUT.documents))
-    splits = split_groups(documents.groups, settings, seed)
+    splits, asked = split_documents(job, documents)
     made, dropped, facts = _write(job, documents, splits)
-    queries, unfit = filter_queries(job, made, documents)
+    queries, unfit = filter_queries(job, made, documents, asked)
     dropped += unfit
     limits = {
         Split.TRAIN: settings.max_train_queries,
@@ -41,14 +41,19 @@ def generate(job: Job) -> Outcome:
     kept: dict[Split, list[Query]] = {}
     for split, limit in limits.items():
         own = [query for query in queries if query.split is split]
-        kept[split] = draw(own, limit, seed)
-        dropped[f"over_{split}_limit"] = len(own) - len(kept[split])
+        given = [query for query in asked if query.split is split]
+        kept[split] = given + draw(own, max(0, limit - len(given)), seed)
+        dropped[f"over_{split}_limit"] = len(given) + len(own) - len(kept[split])
     _refuse_too_few(kept, settings.method, job.report)
     weights = weigh_queries(kept[Split.TRAIN], settings.weights)
     write_pairs(job.out / Path(LAYOUT.pairs).name, kept[Split.TRAIN], weights, documents)
-    write_pairs(job.out / Path(LAYOUT.dev).name, kept[Split.DEV], [1.0] * len(kept[Split.DEV]), documents)
+    write_pairs(
+        job.out / Path(LAYOUT.dev).name, kept[Split.DEV], weigh_dev(kept[Split.DEV], settings.weights), documents
+    )
     write_test(job.out / Path(LAYOUT.test).name, kept[Split.TEST], documents)
     kinds = Counter(str(query.kind) for own in kept.values() for query in own)
+    if asked:
+        facts["labelled"] = {str(split): sum(query.split is split for query in asked) for split in Split}
     return Outcome(
         counts={**{str(split): len(own) for split, own in kept.items()}, **kinds},
         dropped=dict(dropped),

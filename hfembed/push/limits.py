@@ -8,6 +8,7 @@ from typing import Any
 from hfembed.push.card import cell
 from hfembed.push.facts import Facts
 from hfembed.push.serving import QUANTIZED, Serving
+from hfembed.recipe import QueryKind
 
 FEW_QUERIES = 200
 THIN_CORPUS = 1_000
@@ -24,7 +25,7 @@ def limitations(facts: Facts, serving: Serving) -> list[str]:
 
 def _about_the_test(facts: Facts) -> Iterator[str]:
     report = facts.report
-    kinds = ", ".join(report["by_kind"])
+    kinds = ", ".join(kind for kind in report["by_kind"] if kind != QueryKind.LABELLED)
     yield (
         f"**Synthetic queries.** Training and test queries ({kinds}) were made from the documents; people ask in other "
         "words. Measure with questions of your own users before you rely on the figures above."

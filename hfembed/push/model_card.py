@@ -19,7 +19,7 @@ from hfembed.push.facts import METRIC_NAMES, Facts
 from hfembed.push.limits import limitations
 from hfembed.push.origins import PUBLIC_HUB, Origin
 from hfembed.push.serving import Serving
-from hfembed.push.words import explain_kind, negatives_in_words, queries_in_words, strength_in_words
+from hfembed.push.words import explain_kind, negatives_in_words, phase_in_words, queries_in_words, strength_in_words
 from hfembed.run import LAYOUT, MANIFEST
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def model_card(facts: Facts, repo: str, dataset: str | None, serving: Serving, f
         example_queries=[asked[0].query],
         example_documents=asked[0].passages[:2],
         limitations=limitations(facts, serving),
-        phases=[phase.model_dump(mode="json") for phase in facts.recipe.train.phases],
+        phases=[phase_in_words(phase) for phase in facts.recipe.train.phases],
         public=facts.public,
         writing=queries_in_words(facts),
         mining=negatives_in_words(facts),

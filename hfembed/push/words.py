@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from hfembed.labelled import PEOPLE
 from hfembed.push.facts import Facts
-from hfembed.recipe import CandidateSource, CapType, GenerateMethod, QueryKind, SamplerType, ShortRows, Tuning
+from hfembed.recipe import (
+    CandidateSource,
+    CapType,
+    GenerateMethod,
+    LossType,
+    Phase,
+    QueryKind,
+    SamplerType,
+    ShortRows,
+    TrainMethod,
+    Tuning,
+)
 
 CUT = {
     QueryKind.TITLE: "the document's title",
@@ -30,6 +42,9 @@ WRITTEN = {
     QueryKind.ENTITY_MAP: "entities and how they are related",
 }
 
+# Whoever makes the others, these are given.
+GIVEN = {QueryKind.LABELLED: "asked by a person"}
+
 # How a negative was found.
 MINERS = {"dense": "near in the model's eyes", "bm25": "found by BM25", "given": "given", "random": "drawn at random"}
 # Counts of the manifests that need more than their name. Those of mine are candidates or rows, not queries.
@@ -42,6 +57,7 @@ REASONS = {
     "short": "rows with too few negatives under the cap",
     "ambiguous": "written for several documents alike",
     "repeated": "the same query of the same document",
+    "asked_by_people": "a person asked the same",
     "near_repeated": "nearly the same query of the same document",
     "judged_low": "the judge's score is too low",
     "refers_to_source": "speaks of 'the text' or the like",
@@ -53,7 +69,7 @@ REASONS = {
 
 def explain_kind(facts: Facts, kind: str) -> str:
     """Return what a kind of query is, in the run's way of making it; nothing for a kind that is not known."""
-    texts = CUT if is_cut(facts) else WRITTEN
+    texts = (CUT if is_cut(facts) else WRITTEN) | GIVEN
     return {str(name): text for name, text in texts.items()}.get(kind, "")
 
 
@@ -78,6 +94,8 @@ def queries_in_words(facts: Facts) -> str:
             said += f", and kept where it gave them at least {filters.judge:g} of 10"
     if filters.round_trip.enabled:
         said += ", and kept where both the base model and BM25 find their document again"
+    if asked := facts.manifests["generate"].facts.get("labelled"):
+        said += f"; beside them, to learn from and to choose by, {asked['train'] + asked['dev']:,} that people asked"
     return said
 
 
@@ -127,6 +145,34 @@ def short_rows_in_words(facts: Facts) -> str:
     return f"{short['queries']:,} queries had too few candidates under the cap and {became}."
 
 
+def phase_in_words(phase: Phase | Tuning) -> str:
+    """Return the settings of a training phase that had an effect."""
+    values: dict[str, Any] = phase.model_dump(mode="json")
+    if isinstance(phase, Tuning):
+        adapters, values["learning_rate"] = values.pop("lora"), phase.peak()
+        del values["place"]
+        if phase.method in (TrainMethod.LORA, TrainMethod.QLORA):
+            values |= {f"lora_{name}": value for name, value in adapters.items()}
+        if values.pop("stop")["patience"] is not None:
+            values["patience"] = f"{phase.stop.patience} of {phase.stop.looks} looks at dev"
+        if phase.loss is not LossType.CONTRASTIVE:
+            del values["in_batch"]
+        del values["epochs" if phase.steps else "steps"]
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_setting_in_words(value)}"
+        for name, value in values.items()
+        if value is not None and value not in ([], {})
+    )
+
+
+def _setting_in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {weight:g}" for name, weight in value.items())
+    return " ".join(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else str(value)
+
+
 def strength_in_words(facts: Facts) -> str:
     """Return how it was decided how much of what was learned is kept."""
     train = facts.recipe.train
@@ -139,7 +185,13 @@ def strength_in_words(facts: Facts) -> str:
     if choice.get("on_queries_left_out") is False:  # every family of kinds was learned from
         return "chosen on dev queries of kinds that training had seen, and so at most half"
     said = "chosen on ways of asking left out of training, on documents learned from and not"
-    return said + ("; questions by people counted as much as all of these" if train.dev_queries else "")
+    heard = train.dev_queries or any(PEOPLE in found for found in _found_by(choice))
+    return said + ("; questions by people counted as much as all of these" if heard else "")
+
+
+def _found_by(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what was scored for the strength: gains by family, or scores of each strength by family."""
+    return [choice.get("gain_by_left_out_family", {}), *choice.get("dev_ndcg@10", {}).values()]
 
 
 def corpus_in_words(facts: Facts) -> list[str]:

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 
 from hfembed.corpus import Documents
 from hfembed.embed import Precision, Role, encode
+from hfembed.labelled import PEOPLE
 from hfembed.ranking import Rows, mean_ndcg, top_documents
+from hfembed.recipe import QueryKind
 from hfembed.run import LAYOUT
 from hfembed.stage import Job
-from hfembed.train.people import PEOPLE, Asked
+from hfembed.train.people import Asked
 from hfembed.train.strength import FAMILIES, MIN_DEV_QUERIES
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def read_dev(job: Job, documents: Documents, learned: Collection[str], asked: As
     rows = [
         (query, row_of[identity], family_of.get(kind, kind))
         for query, identity, kind in zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+        if kind != QueryKind.LABELLED  # these are among what people asked
     ]
     seen = {family_of.get(kind, kind) for kind in learned}
     unseen = _voters([row for row in rows if row[2] not in seen])
