@@ -1,8 +1,10 @@
 """Measure how far the estimates of `hfembed run --on` are from what runs really take on this machine.
 
-    python bench/estimate.py FOLDER [FOLDER ...] [--sizes 250,1000,4000] [--base MODEL] [--until STAGE] [--set KEY=VALUE ...]
+    python bench/estimate.py FOLDER [FOLDER ...] [--presets instant,thorough] [--sizes 250,1000,4000] [--base MODEL]
+                             [--until STAGE] [--set KEY=VALUE ...]
 
-Each FOLDER is a corpus; of each, runs of these many documents are estimated, done and compared, stage by stage.
+Each FOLDER is a corpus; of each, runs of these many documents are estimated, done and compared, stage by stage, for
+every preset; the table at the end has a line for each run, and the largest factor by which an estimate was off.
 Prints the estimated seconds, the seconds they took, the seconds of processor time, and the ratio of the first two;
 then how fast the base model encodes long and short texts per core, as hfembed/launch/rates.py keeps it. On a machine
 that others use, bind it to one core and compare processor time: taskset -c 0 python bench/estimate.py --processor ...
@@ -12,6 +14,7 @@ What earlier runs taught is left out, so that the constants alone are measured.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -29,14 +32,19 @@ def main() -> None:
         clock(Path(sys.argv[2]), sys.argv[3])
         return
     arguments = parse()
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    wanted = itertools.product(arguments.folders, arguments.presets.split(","), sizes)
+    rows = []
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["HFEMBED_CACHE"] = str(Path(temporary) / "cache")
-        worst = 1.0
-        for corpus in arguments.folders:
-            for size in map(int, arguments.sizes.split(",")):
-                ratio = compare(corpus, size, Path(temporary) / f"{corpus.name}-{size}", arguments)
-                worst = max(worst, ratio, 1 / ratio)
-        print(f"\nworst total: a factor of {worst:.2f}")
+        for number, (corpus, preset, size) in enumerate(wanted):
+            found = compare(corpus, preset, size, Path(temporary) / str(number), arguments)
+            rows.append((f"{corpus.name} {preset}, {size:,} documents", *found))
+    print(f"\n{'':46}estimated      took  ratio")
+    for what, estimated, took in rows:
+        print(f"  {what:44} {estimated:8.0f}s {took:8.0f}s {took / estimated:6.2f}")
+    worst = max(max(took / estimated, estimated / took) for _, estimated, took in rows)
+    print(f"worst: a factor of {worst:.2f}\n")
     encoding(arguments.base)
 
 
@@ -46,15 +54,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--sizes", default="250,1000,4000")
     parser.add_argument("--base", default="sentence-transformers/all-MiniLM-L6-v2")
-    parser.add_argument("--preset", default="instant")
+    parser.add_argument("--presets", default="instant,thorough")
     parser.add_argument("--until", default="export")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--processor", action="store_true", help="compare processor time instead of seconds")
     return parser.parse_args()
 
 
-def compare(corpus: Path, size: int, folder: Path, arguments: argparse.Namespace) -> float:
-    """Estimate a run and do it; print each stage and return how much longer it took than estimated."""
+def compare(corpus: Path, preset: str, size: int, folder: Path, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Estimate a run and do it; print each stage, and return what was estimated and what it took."""
     from hfembed import pipeline
     from hfembed.launch.estimate import offer
     from hfembed.launch.local import this_hardware
@@ -63,7 +71,7 @@ def compare(corpus: Path, size: int, folder: Path, arguments: argparse.Namespace
     from hfembed.run import Run
 
     options = {"corpus": str(corpus.resolve()), "base": arguments.base, "pull.limit": size}
-    recipe = make_recipe(arguments.preset, settings=arguments.settings, options=options)
+    recipe = make_recipe(preset, settings=arguments.settings, options=options)
     run = Run(folder)
     stages = pipeline.NAMES[: pipeline.NAMES.index(arguments.until) + 1]
     expected = offer(recipe, stages, measure_workload(recipe, run, 0), this_hardware(), remote=False).expected
@@ -73,13 +81,14 @@ def compare(corpus: Path, size: int, folder: Path, arguments: argparse.Namespace
     child = [sys.executable, __file__, "--child", str(folder), arguments.until]
     took = json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     column = 1 if arguments.processor else 0
-    print(f"\n{corpus.name}, {size:,} documents asked for{'':10}estimated      took  processor  ratio", flush=True)
+    what = f"{corpus.name} {preset}, {size:,} documents"
+    print(f"\n{what:46}estimated      took  processor  ratio", flush=True)
     rows = [(name, expected.stages[name], *took[name]) for name in stages]
     rows.append(("all", expected.seconds, *(sum(row[at] for row in took.values()) for at in (0, 1))))
     for name, estimated, seconds, processor in rows:
         ratio = (seconds, processor)[column] / estimated
         print(f"  {name:44} {estimated:9.1f} {seconds:9.1f} {processor:9.1f} {ratio:7.2f}", flush=True)
-    return float((rows[-1][2], rows[-1][3])[column] / rows[-1][1])
+    return float(rows[-1][1]), float((rows[-1][2], rows[-1][3])[column])
 
 
 def clock(folder: Path, until: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 OnOption = Annotated[
     str | None,
-    typer.Option("--on", metavar="PLACE", help="local, jobs:FLAVOR, or jobs for the best one.", rich_help_panel=PANEL),
+    typer.Option("--on", metavar="PLACE", help="local, jobs, space or autotrain; jobs:FLAVOR.", rich_help_panel=PANEL),
 ]
 ResumeOption = Annotated[
     str | None,
@@ -74,6 +75,18 @@ class Wishes:
             token_from=self._token_from,
             twice=self._again,
         )
+
+
+def ask(*, paid: bool, yes: bool) -> None:
+    """Ask before money is spent; where nobody can answer, --yes is the answer or there is none."""
+    from hfembed.errors import LaunchError
+
+    if yes or not paid:
+        return
+    if not sys.stdin.isatty():
+        raise LaunchError("This costs money, and nobody is here to say yes.", "Add --yes once the estimate is fine.")
+    if not typer.confirm("Send it?", err=True):
+        raise typer.Exit(1)
 
 
 def _read_seconds(text: str | None) -> int | None:

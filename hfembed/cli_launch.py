@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hfembed.cli_base import INTERRUPTED, Format, FormatOption, command_errors
-from hfembed.cli_elsewhere import LaunchedArgument, NamespaceOption, Wishes
+from hfembed.cli_elsewhere import LaunchedArgument, NamespaceOption, Wishes, ask
 
 if TYPE_CHECKING:
     from hfembed.events import Listener, Reporter
@@ -51,7 +50,6 @@ def resume(text: str, on: str | None, folder: Path | None, wishes: Wishes, outpu
     from hfembed.errors import LaunchError
     from hfembed.launch.contract import Place
     from hfembed.launch.find import find_launch
-    from hfembed.launch.record import LauncherName
     from hfembed.launch.send import launcher_of, plan, plan_again
     from hfembed.run import Run
 
@@ -66,7 +64,7 @@ def resume(text: str, on: str | None, folder: Path | None, wishes: Wishes, outpu
             raise LaunchError(
                 f"{launch.id} is being worked on: {standing.stage}.", f"hfembed logs -f {launch.id} shows it."
             )
-        if launch.repo is None and place.launcher is not LauncherName.LOCAL:
+        if launch.repo is None and not place.launcher.works_here:
             found = plan(run.recipe(), run, place, wishes.conditions(), report, until=launch.until, rerun=launch.rerun)
         else:
             found = plan_again(launch, run, place, wishes.conditions(), report)
@@ -78,7 +76,7 @@ def _go(found: Plan, wishes: Wishes, output: Format) -> None:
     from hfembed.launch.send import send
 
     terminal_launch.show_plan(found)
-    _ask(found, yes=wishes.yes)
+    ask(paid=found.chosen.expected.dollars is not None, yes=wishes.yes)
     launch = send(found)
     terminal.words.print(f"[bold]{launch.id}[/] is under way.  [dim]hfembed cancel {launch.id} ends it[/]")
     if wishes.detach:
@@ -112,19 +110,15 @@ def runs(
         from hfembed import terminal, terminal_launch
         from hfembed.hub.runs import who_am_i
         from hfembed.launch.home import find_homes
-        from hfembed.launch.send import launcher_of
+        from hfembed.launch.spent import survey
 
         account = who_am_i()
         with terminal.screen() as listener:
             report = _reporter(listener)
             found = find_homes([namespace] if namespace else [account.name, *account.organisations], report)
-            standings = [launcher_of(launch.attempt.launcher, report).standing(launch, None) for launch in found]
-        rows = [
-            {"launch": launch.model_dump(mode="json"), "standing": standing.model_dump(mode="json")}
-            for launch, standing in zip(found, standings, strict=True)
-        ]
+            rows = survey(found, report)
         if output is Format.JSON:
-            terminal.print_json({"runs": rows})
+            terminal.print_json({"runs": [row.to_json() for row in rows]})
         else:
             terminal_launch.show_runs(rows)
 
@@ -156,7 +150,11 @@ def logs(
                 typer.echo(terminal_launch.as_line(line))
 
 
-def cancel(run: LaunchedArgument, output: FormatOption = Format.TEXT) -> None:
+def cancel(
+    run: LaunchedArgument,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove its Space too; what it has done stays.")] = False,
+    output: FormatOption = Format.TEXT,
+) -> None:
     """End a run that was sent elsewhere; what it has done is kept, and can be gone on with."""
     with command_errors(output):
         from hfembed import terminal
@@ -170,10 +168,14 @@ def cancel(run: LaunchedArgument, output: FormatOption = Format.TEXT) -> None:
             was_over = launcher.standing(launch, folder).is_over
             if not was_over:
                 launcher.cancel(launch, folder)
+            deleted = {"deleted": launcher.delete(launch)} if delete else {}
         if output is Format.JSON:
-            terminal.print_json({"id": launch.id, "cancelled": not was_over})
+            terminal.print_json({"id": launch.id, "cancelled": not was_over, **deleted})
         else:
             said = "was over already" if was_over else "is cancelled"
+            said += {True: ", its Space deleted", False: "; it left nothing to delete", None: ""}[
+                deleted.get("deleted")
+            ]
             terminal.words.print(f"{launch.id} {said}. To go on: hfembed run --resume {_handle(launch, folder)}")
 
 
@@ -233,23 +235,11 @@ def _show(launch: Launch, run: Run | None, outcome: Any, output: Format, standin
         terminal.print_json({**(summary or {}), **told})
         return
     if standing:
-        terminal_launch.show_standing(launch, standing)
+        terminal_launch.show_standing(launch, standing, outcome)
     if summary and summary["stages"]:
         terminal.show_run(summary)
     if outcome:
         terminal_launch.show_outcome(launch, outcome, with_results=summary is None)
-
-
-def _ask(found: Plan, *, yes: bool) -> None:
-    """Ask before money is spent; where nobody can answer, --yes is the answer or there is none."""
-    from hfembed.errors import LaunchError
-
-    if yes or found.chosen.expected.dollars is None:
-        return
-    if not sys.stdin.isatty():
-        raise LaunchError("This costs money, and nobody is here to say yes.", "Add --yes once the estimate is fine.")
-    if not typer.confirm("Send it?", err=True):
-        raise typer.Exit(1)
 
 
 def _handle(launch: Launch, run: Run | None) -> str:

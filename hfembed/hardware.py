@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # When the prices below were read; where the Hub itself can be asked, its answer counts.
 DATED = "autumn 2026"
@@ -56,4 +56,11 @@ HARDWARE = (
     Hardware("rtx-pro-6000x2", "2x Nvidia RTX PRO 6000", 44, 280, 2, "RTX PRO 6000", 192, 5.50),
     Hardware("rtx-pro-6000x4", "4x Nvidia RTX PRO 6000", 88, 560, 4, "RTX PRO 6000", 384, 11.00),
     Hardware("rtx-pro-6000x8", "8x Nvidia RTX PRO 6000", 176, 1120, 8, "RTX PRO 6000", 768, 22.00),
+)
+
+# What Spaces offer of these: the smallest costs nothing there.
+SPACE_HARDWARE = tuple(
+    replace(item, hourly=0.0) if item.name == "cpu-basic" else item
+    for item in HARDWARE
+    if not item.name.startswith(("h200", "cpu-xl", "cpu-performance"))
 )

@@ -69,10 +69,23 @@ class RepoLayout:
     constraints: str = "bundle/constraints.txt"
     inputs: str = "inputs"
     run: str = "run"
+    events: str = "run/events.jsonl"
+    logs: str = "logs"
     outcome: str = "outcome.json"
 
 
 REPO_LAYOUT = RepoLayout()
+
+
+@dataclass(frozen=True)
+class ComparisonLayout:
+    """What a comparison of presets leaves beside their runs."""
+
+    table: str = "comparison.json"
+    chart: str = "comparison.png"
+
+
+COMPARISON_LAYOUT = ComparisonLayout()
 
 
 class Manifest(BaseModel):

@@ -64,7 +64,7 @@ class Screen:
             return
         self._remove_bar()
         if event.kind != "failed":  # the error itself is printed once, at the end
-            self._bars.console.print(_line(event))
+            self._bars.console.print(describe_event(event))
         if event.kind in ("start", "note"):  # until the next event something moves, so nobody wonders
             self._bar = self._bars.add_task(f"  [dim]{event.stage} is working[/]", total=None, unit="")
             self._message = ""
@@ -246,7 +246,8 @@ def show_rate(rate: float, unit: str) -> str:
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
 
 
-def _line(event: Event) -> str:
+def describe_event(event: Event) -> str:
+    """Return what is said of an event that is no progress."""
     message = escape(event.message)
     if event.kind == "start":
         return f"[bold cyan]{event.stage}[/]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -12,8 +11,20 @@ from hfembed.events import Event
 from hfembed.launch.contract import Offer
 from hfembed.launch.record import Launch, Outcome, Standing
 from hfembed.launch.send import Plan
+from hfembed.launch.spent import Surveyed, spent
 from hfembed.terminal import results, show_seconds, words
 
+# What the Hub's words for how a run stands mean to people, and how they look; any other is shown as it is.
+STATES = {
+    "COMPLETED": ("done", "green"),
+    "RUNNING": ("running", "bold cyan"),
+    "SCHEDULING": ("waiting", "yellow"),
+    "ERROR": ("failed", "bold red"),
+    "CANCELED": ("cancelled", "red"),
+    "DELETED": ("deleted", "red"),
+    "ELSEWHERE": ("elsewhere", "yellow"),
+}
+CENT = 0.01
 # Other machines that are shown beside the chosen one, cheapest first.
 OTHERS = 4
 
@@ -34,25 +45,47 @@ def show_plan(plan: Plan) -> None:
         words.print(f"  [dim]elsewhere: {'; '.join(map(_other, others))}[/]")
 
 
-def show_runs(rows: Sequence[dict[str, Any]]) -> None:
-    """Print one line for each run."""
-    table = Table("run", "what", "where", "stands", box=None, pad_edge=False, header_style="dim")
+def show_runs(rows: Sequence[Surveyed]) -> None:
+    """Print one line for each run, and below it what there is to say of those that need someone."""
+    table = Table("run", "what", "where", "stands", "age", "cost", box=None, pad_edge=False, header_style="dim")
     for row in rows:
-        launch, standing = row["launch"], row["standing"]
-        attempt = launch["attempts"][-1]
-        said = f" [dim]{escape(standing['message'])}[/]" if standing["message"] else ""
+        attempt = row.launch.attempt
         table.add_row(
-            launch["id"], escape(launch["name"]), f"{attempt['launcher']}:{attempt['flavor']}", standing["stage"] + said
+            row.launch.id,
+            escape(row.launch.name),
+            place_of(attempt.launcher, attempt.flavor),
+            _state(row.standing),
+            show_age(row.spent.age),
+            show_dollars(row.spent.dollars) if row.spent.dollars is not None else "[dim]-[/]",
         )
-    results.print(table if rows else "No run was sent anywhere yet.")
+    if not rows:
+        results.print("No run was sent anywhere yet.")
+        return
+    for column in table.columns:
+        column.no_wrap = column.header != "what"
+    results.print(table, soft_wrap=False)
+    failed = [row for row in rows if row.standing.message and row.standing.stage != "COMPLETED"]
+    for row in failed:
+        words.print(f"[dim]{row.launch.id}: {escape(row.standing.message)}[/]")
+    if failed:
+        words.print(f"[dim]To go on with one: hfembed run --resume {failed[0].launch.id}[/]")
 
 
-def show_standing(launch: Launch, standing: Standing) -> None:
-    """Print where a run is and how it stands there."""
-    attempt = launch.attempt
-    url = f"  [link={standing.url}]{standing.url}[/]" if standing.url else ""
+def show_standing(launch: Launch, standing: Standing, outcome: Outcome | None) -> None:
+    """Print where a run is, how it stands there, since when, and what it has cost."""
+    attempt, found = launch.attempt, spent(launch.attempt, standing, outcome)
+    cost = (
+        f", {show_dollars(found.dollars)}{'' if standing.is_over else ' so far'}" if found.dollars is not None else ""
+    )
     said = f": {escape(standing.message)}" if standing.message else ""
-    results.print(f"[bold]{launch.id}[/] on {attempt.launcher}:{attempt.flavor}  {standing.stage}{said}{url}")
+    results.print(f"[bold]{launch.id}[/]  {escape(launch.name)}  {_state(standing)}{said}")
+    results.print(
+        f"[dim]on {place_of(attempt.launcher, attempt.flavor)}, sent {show_age(found.age)} ago{cost}"
+        + (f", attempt {attempt.number}" if attempt.number > 1 else "")
+        + "[/]"
+    )
+    if standing.url:
+        results.print(f"[link={standing.url}]{standing.url}[/]")
 
 
 def show_outcome(launch: Launch, outcome: Outcome, *, with_results: bool) -> None:
@@ -70,6 +103,19 @@ def show_outcome(launch: Launch, outcome: Outcome, *, with_results: bool) -> Non
         )
 
 
+def place_of(launcher: str, flavor: str) -> str:
+    """Return a place as --on takes it."""
+    return launcher if launcher == flavor else f"{launcher}:{flavor}"
+
+
+def show_age(seconds: float) -> str:
+    """Return how long ago something was, in one unit."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def as_line(line: Event | str) -> str:
     """Return a log line as a person reads it."""
     if isinstance(line, str):
@@ -80,7 +126,20 @@ def as_line(line: Event | str) -> str:
 
 def show_dollars(value: float) -> str:
     """Return a sum of money as people say it."""
-    return f"${value:.2f}" if value >= 0.01 else "under $0.01"
+    return f"${value:.2f}" if value >= CENT else "under $0.01"
+
+
+def show_cost(about: float, most: float) -> str:
+    """Return what something is thought to cost, and the most that it can."""
+    likely, limit = show_dollars(about), show_dollars(most)
+    if likely == limit:
+        return f"[bold]{limit}[/]"
+    return f"{'' if about < CENT else 'about '}[bold]{likely}[/], at most {limit}"
+
+
+def _state(standing: Standing) -> str:
+    word, style = STATES.get(standing.stage, (standing.stage.lower(), "yellow"))
+    return f"[{style}]{word}[/]"
 
 
 def _money(plan: Plan) -> str:
@@ -88,8 +147,7 @@ def _money(plan: Plan) -> str:
     if expected.dollars is None:
         return "."
     limit = show_seconds(plan.order.seconds or 0)
-    about, most = show_dollars(expected.dollars), show_dollars(plan.worst)
-    return f": about [bold]{about}[/], at most {most} (it is ended after {limit})."
+    return f": {show_cost(expected.dollars, plan.worst)} (it is ended after {limit})."
 
 
 def _other(offer: Offer) -> str:

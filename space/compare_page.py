@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from hfembed.compare import compare
 from hfembed.errors import HfembedError, RunError
+from hfembed.pipeline import manifests
+from hfembed.run import Run
 
 from . import runner
 from .build_page import HIDDEN, PRIVATE, shown
+from .gpu import on_gpu, seconds_to_encode
 from .html import empty_box, error_of
 from .queries import example_queries
 from .runner import Launch
@@ -78,12 +82,26 @@ def answer(token: str, query: str) -> str:
         launch = _finished(token)
         if launch is None:
             raise RunError("There is no finished run to compare.", "Launch one on the Build page.")
-        run = str(launch.run)
-        rankings = compare([launch.order.base, run], run, (query or "")[:MAX_QUERY], PASSAGES)
     except HfembedError as error:
         return error_of(error)
-    base = launch.order.base.rstrip("/").rpartition("/")[2]
-    return rankings_html(query, rankings, [f"base: {base}", "tuned"])
+    return find(launch.order.base, str(launch.run), (query or "")[:MAX_QUERY])
+
+
+def borrowed_seconds(base: str, run: str, query: str) -> int:
+    """Return for how long `find` may need a GPU, by the documents of the run."""
+    counts = manifests(Run(Path(run)))["pull"].counts
+    return seconds_to_encode(counts.get("chunks", counts["documents"]), models=2)
+
+
+@on_gpu(borrowed_seconds)
+def find(base: str, run: str, query: str) -> str:
+    """Return what a base and the run that began with it find for a query; errors as words, for they come from afar."""
+    try:
+        rankings = compare([base, run], run, query, PASSAGES)
+    except HfembedError as error:
+        return error_of(error)
+    name = base.rstrip("/").rpartition("/")[2]
+    return rankings_html(query, rankings, [f"base: {name}", "tuned"])
 
 
 def _finished(token: str) -> Launch | None:

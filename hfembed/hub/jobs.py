@@ -101,12 +101,12 @@ class Jobs:
         return found[0] if found else self._post_job(spec)
 
     def _post_job(self, spec: JobSpec) -> JobState:
-        return self._state(_request("POST", f"/api/jobs/{self.owner}", json=spec.to_json()))
+        return self._state(request("POST", f"/api/jobs/{self.owner}", json=spec.to_json()))
 
     def inspect(self, job: str) -> JobState:
         """Return how a job stands."""
         with hub_errors(f"job {self.owner}/{job}"):
-            return retry(lambda: self._state(_request("GET", f"/api/jobs/{self.owner}/{job}")), self._report)
+            return retry(lambda: self._state(request("GET", f"/api/jobs/{self.owner}/{job}")), self._report)
 
     def find(self, labels: Mapping[str, str]) -> list[JobState]:
         """Return the jobs that carry all of these labels, newest first."""
@@ -127,30 +127,20 @@ class Jobs:
         """End a job; one that is over stays as it is."""
         with hub_errors(f"job {self.owner}/{job}"):
             try:
-                retry(lambda: _request("POST", f"/api/jobs/{self.owner}/{job}/cancel"), self._report)
+                retry(lambda: request("POST", f"/api/jobs/{self.owner}/{job}/cancel"), self._report)
             except Exception:
                 if not self.inspect(job).is_over:  # the answer to an earlier try may have been lost
                     raise
 
     def log(self, job: str) -> Iterator[LogLine | None]:
         """Yield a job's log from its first line, as it comes; None where there was nothing to say for a while."""
-        from huggingface_hub import constants
-        from huggingface_hub.utils._headers import build_hf_headers
-
-        address = f"{constants.ENDPOINT}/api/jobs/{self.owner}/{job}/logs"
-        with _open_stream(address, build_hf_headers()) as lines:
-            for line in lines:
-                if line.startswith("data:"):
-                    values = json.loads(line.removeprefix("data:"))
-                    yield LogLine(str(values.get("data", "")), str(values.get("timestamp", "")))
-                elif line.startswith(":"):
-                    yield None
+        return read_log(f"/api/jobs/{self.owner}/{job}/logs")
 
     def hardware(self) -> list[Hardware]:
         """Return what a job can ask for, at today's prices."""
         with hub_errors("list of hardware"):
-            found = retry(lambda: _request("GET", "/api/jobs/hardware"), self._report)
-        return [_hardware(values) for values in found]
+            found = retry(lambda: request("GET", "/api/jobs/hardware"), self._report)
+        return [as_hardware(values) for values in found]
 
     def _state(self, values: dict[str, Any]) -> JobState:
         from huggingface_hub import constants
@@ -166,7 +156,8 @@ class Jobs:
         )
 
 
-def _request(method: str, path: str, **options: Any) -> Any:
+def request(method: str, path: str, **options: Any) -> Any:
+    """Ask the Hub, with the token that the client is logged in with; return what it answers."""
     from huggingface_hub import constants
     from huggingface_hub.utils._headers import build_hf_headers
     from huggingface_hub.utils._http import get_session, hf_raise_for_status
@@ -176,6 +167,20 @@ def _request(method: str, path: str, **options: Any) -> Any:
     )
     hf_raise_for_status(answer)
     return answer.json()
+
+
+def read_log(path: str) -> Iterator[LogLine | None]:
+    """Yield a log of the Hub from its first line, as it comes; None where there was nothing to say for a while."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils._headers import build_hf_headers
+
+    with _open_stream(constants.ENDPOINT + path, build_hf_headers()) as lines:
+        for line in lines:
+            if line.startswith(("data: {", "data:{")):
+                values = json.loads(line.removeprefix("data:"))
+                yield LogLine(str(values.get("data", "")), str(values.get("timestamp", "")))
+            elif line.startswith((":", "data:")):  # a Space's keep-alive is an event without content
+                yield None
 
 
 @contextmanager
@@ -195,7 +200,8 @@ def _open_stream(address: str, headers: Mapping[str, str]) -> Iterator[Iterator[
         yield answer.iter_lines() if is_httpx else answer.iter_lines(chunk_size=1, decode_unicode=True)
 
 
-def _hardware(values: dict[str, Any]) -> Hardware:
+def as_hardware(values: dict[str, Any]) -> Hardware:
+    """Return a machine and its price as the Hub tells them."""
     try:
         gpu = values.get("accelerator") or {}
         per_hour = UNITS[str(values.get("unitLabel", "minute"))]

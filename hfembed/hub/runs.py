@@ -41,9 +41,7 @@ class RunRepo:
     @property
     def url(self) -> str:
         """Its page."""
-        from huggingface_hub import constants
-
-        return f"{constants.ENDPOINT}/datasets/{self.name}"
+        return f"{hub_address()}/datasets/{self.name}"
 
     def create(self) -> None:
         """Make the repo, for its owner's eyes only."""
@@ -114,6 +112,13 @@ def find_run_repos(owner: str, prefix: str) -> list[str]:
     with hub_errors(f"runs of {owner}"):
         found = retry(lambda: [entry.id for entry in HfApi().list_datasets(author=owner, search=prefix)], silent())
     return sorted((name for name in found if name.partition("/")[2].startswith(prefix)), reverse=True)
+
+
+def hub_address() -> str:
+    """Return where the Hub is that the client speaks to."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
 
 
 def who_am_i() -> Account:

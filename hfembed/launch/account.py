@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from hfembed.errors import InputError, choices
 from hfembed.hub import stored_token
-from hfembed.hub.runs import check_token, who_am_i
+from hfembed.hub.runs import check_token, hub_address, who_am_i
 from hfembed.recipe import GenerateMethod, Recipe
 
 # A token made for jobs alone, which may do less than the one that the user is logged in with.
@@ -61,11 +61,9 @@ def _llm_key(recipe: Recipe) -> dict[str, str]:
 
 def refuse_unreachable(recipe: Recipe) -> None:
     """Refuse a language model that only this machine can reach, unless the Hub is on this machine too."""
-    from huggingface_hub import constants
-
     endpoint = recipe.generate.llm.endpoint
     here = urlsplit(endpoint or "").hostname in HERE
-    if recipe.generate.method is GenerateMethod.LLM and here and urlsplit(constants.ENDPOINT).hostname not in HERE:
+    if recipe.generate.method is GenerateMethod.LLM and here and urlsplit(hub_address()).hostname not in HERE:
         raise InputError(
             f"generate.llm.endpoint is {endpoint}, which no other machine can reach.",
             "Write the queries here first: hfembed run --until generate; then send the run with --on jobs.",

@@ -22,6 +22,11 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 MARK = "hfembed-event "
 SECRETS = ("HF_TOKEN", "HFEMBED_JOB_TOKEN")
 TRIES, LONGEST_WAIT = 12, 15.0
+# A process for each GPU; what is left out accelerate would guess and warn of. Port 0: one that is free.
+TOGETHER = [
+    "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--main_process_port", "0",
+    "--mixed_precision", "no", "--dynamo_backend", "no",
+]  # fmt: skip
 LOST = (408, 429, 500, 502, 503, 504)
 
 
@@ -98,7 +103,7 @@ def main(repo: str, bundle: str, wheel: str, constraints: str, extras: str, proc
     for name in (f"{bundle}/{wheel}", constraints):
         fetch(f"{endpoint}/datasets/{repo}/resolve/main/{name}", work / Path(name).name)
     python, environment = install(work / wheel, work / Path(constraints).name, extras, work)
-    many = ["accelerate.commands.launch", "--num_processes", processes, "-m"] if int(processes) > 1 else []
+    many = [*TOGETHER, "--num_processes", processes, "-m"] if int(processes) > 1 else []
     command = [python, "-m", *many, "hfembed", "work", "--repo", repo, "--folder", str(work / "launch")]
     os.execve(python, command, {**os.environ, **environment})
 

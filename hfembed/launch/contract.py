@@ -16,6 +16,9 @@ from hfembed.launch.workload import Workload
 from hfembed.recipe import Recipe
 from hfembed.run import Run
 
+# AutoTrain trains on a GPU, and this is the smallest.
+AUTOTRAIN_FLAVOR = "t4-small"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -26,14 +29,16 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Place:
-        """Read `local`, `jobs` or `jobs:FLAVOR`."""
+        """Read `local`, `jobs`, `jobs:FLAVOR`, `space` or `space:FLAVOR`, `autotrain`, `autotrain:FLAVOR` or `autotrain:ADDRESS`."""
         name, _, flavor = text.partition(":")
         if name not in list(LauncherName):
             raise InputError(
                 f"'{text}' is nowhere a run can go; allowed: {choices(LauncherName)}. "
                 f"{nearest(name, LauncherName)}".strip(),
-                "--on local, --on jobs:l4x1, or --on jobs for the cheapest that fits",
+                "--on local, --on jobs:l4x1, --on space:l4x1, --on autotrain, or --on jobs for the cheapest that fits",
             )
+        if name == LauncherName.AUTOTRAIN:
+            flavor = flavor or AUTOTRAIN_FLAVOR
         if name == LauncherName.LOCAL and flavor:
             raise InputError(f"'{text}': this machine has no flavors.", "--on local")
         return cls(LauncherName(name), flavor or None)
@@ -104,6 +109,9 @@ class Launcher(Protocol):
 
     def cancel(self, launch: Launch, run: Run | None) -> None:
         """End it; what was kept of it stays."""
+
+    def delete(self, launch: Launch) -> bool:
+        """Remove the machine that was made for it, where one is left; tell whether one was. The run's repo stays."""
 
     def outcome(self, launch: Launch, run: Run | None) -> Outcome | None:
         """Return how it ended in its own words, if it got to write that down."""

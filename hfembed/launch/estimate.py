@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,10 +14,16 @@ from hfembed.launch.learned import learned_ratio
 from hfembed.launch.rates import Rate
 from hfembed.launch.record import Expected
 from hfembed.launch.workload import Workload
-from hfembed.recipe import GenerateMethod, LlmTask, Phase, Recipe, TrainMethod, Tuning
+from hfembed.recipe import GenerateMethod, LlmTask, LossType, Phase, Recipe, TrainMethod, Tuning
+from hfembed.train.blend import BLENDS
+from hfembed.train.dev import MAX_DOCUMENTS, MAX_QUERIES
 
 FAST_FLAGS = {"amx_bf16", "avx512_bf16"}
 QUERY_TOKENS = 10
+# Rows of a batch are as long as its longest.
+PADDED = 1.3
+TAUGHT = (LossType.GIST, LossType.LATE_INTERACTION)
+Encode = Callable[[float, float], float]
 # Of the queries that are asked for, documents offer about so many.
 OFFERED = 0.72
 # What is recommended ends within this, where anything does.
@@ -100,14 +107,11 @@ def _seconds(recipe: Recipe, left: Sequence[str], load: Workload, hardware: Hard
         return texts * max(1 / rate.texts, 2 * load.base.computed * tokens / rate.encode)
 
     corpus = encode(size.documents, size.tokens)
-    folded = min(size.documents, recipe.train.fold.max_documents)
-    asked = min(queries, recipe.train.fold.max_queries)
     found = {
         "pull": 0.3 + size.documents * (rates.READ_DOCUMENT + rates.READ_CHARACTER * size.chars),
         "generate": _generate(recipe, load, rate),
         "mine": rates.LOAD_MODEL + corpus + encode(queries, QUERY_TOKENS) + queries * rates.SEARCH_ROW,
-        "train": sum(_phase(phase, recipe, load, queries, rate) for phase in recipe.train.phases)
-        + rates.FOLD_SHARE * (encode(folded, size.tokens) + encode(asked, QUERY_TOKENS)),
+        "train": _train(recipe, load, queries, rate, encode),
         "evaluate": rates.LOAD_MODEL + corpus + encode(queries, QUERY_TOKENS) * 0.2 + rates.BOOTSTRAP,
         "export": rates.EXPORT + rates.EXPORT_PARAMETER * load.base.parameters,
         "push": rates.PUSH + (8 * load.base.parameters + size.documents * size.chars) / rates.NETWORK,
@@ -143,16 +147,45 @@ def _generate(recipe: Recipe, load: Workload, rate: Rate) -> float:
     return requests * tokens * 2 * load.writer.computed / (rate.encode / 4)
 
 
-def _phase(phase: Phase | Tuning, recipe: Recipe, load: Workload, queries: float, rate: Rate) -> float:
-    if isinstance(phase, Phase):
-        pool = min(phase.pool, load.size.documents)
+def _train(recipe: Recipe, load: Workload, queries: float, rate: Rate, encode: Encode) -> float:
+    """Return the seconds of all phases, of the looks at dev between them, and of what each must encode anew."""
+    documents, tokens, settings = load.size.documents, load.size.tokens, recipe.train
+    look = encode(min(documents, MAX_DOCUMENTS), tokens) + encode(min(queries, MAX_QUERIES), QUERY_TOKENS)
+    seconds, is_new = 0.0, False
+    for number, phase in enumerate(settings.phases):
+        if isinstance(phase, Tuning):
+            seconds += rates.LOAD_MODEL + _tune(phase, recipe, load, queries, rate) + look * (phase.stop.looks + 1)
+            is_last = not isinstance(next(iter(settings.phases[number + 1 :]), None), Tuning)
+            seconds += look * len(BLENDS) if is_last and settings.strength == "auto" else 0.0
+            is_new = True
+            continue
+        if is_new:  # what was cached is of another model
+            seconds += rates.LOAD_MODEL + encode(documents, tokens) + encode(queries, QUERY_TOKENS)
+            is_new = False
+        pool = min(phase.pool, documents)
         step = 6 * phase.batch_size * (pool + load.base.width) * load.base.width
-        return rates.STRENGTH_MAPS * phase.steps * step / rate.train
-    rows = min(queries, recipe.generate.max_train_queries)
+        seconds += rates.STRENGTH_MAPS * phase.steps * step / rate.train
+    if any(isinstance(phase, Phase) for phase in settings.phases):
+        folded, asked = min(documents, settings.fold.max_documents), min(queries, settings.fold.max_queries)
+        seconds += rates.FOLD_SHARE * (encode(folded, tokens) + encode(asked, QUERY_TOKENS))
+    return seconds
+
+
+def _tune(phase: Tuning, recipe: Recipe, load: Workload, queries: float, rate: Rate) -> float:
+    """Return the seconds of a phase on the weights.
+
+    What only passes through (frozen layers, a teacher, a model without dropout) is as fast as encoding; what learns
+    goes forward and back, which is twice as much again.
+    """
+    rows = min(queries, recipe.generate.max_train_queries) * phase.epochs
     if phase.steps:
-        rows = phase.steps * phase.batch_size * phase.accumulate / phase.epochs
-    tokens = min(phase.max_length or load.size.tokens * 1.3, load.size.tokens * 1.3) * (1 + phase.negatives)
-    return phase.epochs * rows * (tokens + QUERY_TOKENS) * 6 * load.base.computed / rate.train
+        rows = phase.steps * phase.batch_size * phase.accumulate
+    length = min(phase.max_length or math.inf, load.size.tokens * PADDED)
+    tokens = rows * (length * (1 + phase.negatives) + QUERY_TOKENS)
+    share = min(1.0, phase.layers / load.base.layers) if phase.layers else 1.0
+    passing = 2 * (1 - share if phase.labelled() else 1) + (2 if phase.loss in TAUGHT else 0)
+    learning = (6 if phase.labelled() else 4) * share
+    return tokens * load.base.computed * (passing / rate.encode + learning / rate.train)
 
 
 def _memory(recipe: Recipe, load: Workload, hardware: Hardware) -> float:
@@ -161,14 +194,15 @@ def _memory(recipe: Recipe, load: Workload, hardware: Hardware) -> float:
     needed = LIBRARIES_GB * GIGA + LOADED_BYTES * load.base.parameters
     for phase in tuned:
         texts = (phase.mini_batch or phase.batch_size) * (2 + phase.negatives)
-        tokens = min(phase.max_length or load.size.tokens * 1.3, load.size.tokens * 1.3)
+        tokens = min(phase.max_length or math.inf, load.size.tokens * PADDED)
         seen = texts * tokens * load.base.layers * load.base.width * ACTIVATION_BYTES
         trained = (
             TRAINED_BYTES * load.base.parameters
-            if phase.method is TrainMethod.FULL
+            if phase.method in (TrainMethod.FULL, TrainMethod.AUTOTRAIN)
             else LOADED_BYTES * load.base.parameters
         )
-        needed = max(needed, LIBRARIES_GB * GIGA + trained + seen)
+        taught = LOADED_BYTES * load.base.parameters if phase.loss in TAUGHT else 0
+        needed = max(needed, LIBRARIES_GB * GIGA + trained + taught + seen)
     if load.writer is not None:
         needed = max(needed, LIBRARIES_GB * GIGA + 2.5 * load.writer.parameters)
     if not hardware.gpus:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 
-from hfembed.errors import InputError
+from hfembed.errors import InputError, RunError
 from hfembed.events import Reporter
 from hfembed.hub.runs import RunRepo, find_run_repos
 from hfembed.launch.bundle import WHEEL_NAME, build_wheel, read_constraints
@@ -17,6 +18,8 @@ from hfembed.launch.keeper import run_files
 from hfembed.launch.record import REPO_PREFIX, Launch, read_launch
 from hfembed.run import REPO_LAYOUT
 
+# Each run takes a request or two; asked for one after the other, many runs would take long.
+AT_ONCE = 8
 CARD = Template(
     """---
 viewer: false
@@ -69,8 +72,17 @@ def read_home(repo: RunRepo) -> Launch:
     return read_launch(content, f"{repo.name}/{REPO_LAYOUT.launch}")
 
 
-def find_homes(owners: Mapping[str, None] | list[str], report: Reporter) -> list[Launch]:
-    """Return the runs that are kept for some owners, newest first."""
+def find_homes(owners: Sequence[str], report: Reporter) -> list[Launch]:
+    """Return the runs that are kept for some owners, newest first; a repo that only bears such a name is passed over."""
+
+    def read(name: str) -> Launch | None:
+        try:
+            return read_home(RunRepo(name, report))
+        except (InputError, RunError) as error:
+            report.warn(error.message)
+            return None
+
     names = [name for owner in owners for name in find_run_repos(owner, REPO_PREFIX)]
-    found = [read_home(RunRepo(name, report)) for name in names]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="homes") as threads:
+        found = [launch for launch in threads.map(read, names) if launch is not None]
     return sorted(found, key=lambda launch: launch.id, reverse=True)

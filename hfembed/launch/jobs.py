@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from hfembed.errors import HubError
 from hfembed.events import Reporter, silent
 from hfembed.hardware import HARDWARE, Hardware
-from hfembed.hub.jobs import Jobs, JobSpec, JobState, LogLine
-from hfembed.hub.problems import hub_errors
-from hfembed.hub.publish import seconds_to_wait
+from hfembed.hub.jobs import Jobs, JobSpec, JobState
 from hfembed.hub.runs import RunRepo
 from hfembed.launch import bootstrap
 from hfembed.launch.bundle import WHEEL_NAME
@@ -20,6 +17,7 @@ from hfembed.launch.contract import Offer, Order, begin, begun
 from hfembed.launch.extras import processes_of
 from hfembed.launch.home import home_name, note, settle
 from hfembed.launch.keeper import bring_run
+from hfembed.launch.log import Log
 from hfembed.launch.record import Launch, LauncherName, Outcome, Standing, read_outcome, write_link
 from hfembed.run import REPO_LAYOUT, Run
 
@@ -27,9 +25,6 @@ IMAGE = f"ghcr.io/astral-sh/uv:python{sys.version_info.major}.{sys.version_info.
 LABEL = {"hfembed": "run"}
 # A label holds few characters; this many of a hash tell recipes apart.
 LABEL_DIGITS = 32
-LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.25, 10.0
-# A Hub that gives no answer for so long is given up on; the job itself goes on.
-PATIENCE_SECONDS = 900.0
 
 
 class HubJobs:
@@ -79,47 +74,24 @@ class HubJobs:
 
     def follow(self, launch: Launch, run: Run | None, *, wait: bool = True) -> Iterator[str]:
         """Yield its log; a connection that is lost is made anew, and goes on where it was."""
-        jobs, place = Jobs(launch.attempt.owner, self._report), _Place()
-        look, lost, told = LOOK_SECONDS, None, ""
-        while True:
-            job = self._job(launch)
-            if job.is_waiting and job.stage != told:
-                self._report.note(f"waiting for {launch.attempt.flavor}: {job.stage.lower()}")
-                told = job.stage
-            if not (job.is_waiting and wait):
-                try:
-                    yield from place.after(self._lines(jobs, job, wait=wait))
-                    lost = None
-                except Exception as error:
-                    lost = lost or time.monotonic()
-                    self._wait_out(error, launch, lost)
-                    continue
-            if job.is_over or not wait:
-                return
-            time.sleep(look)
-            look = min(2 * look, LONGEST_LOOK_SECONDS)
-
-    def _lines(self, jobs: Jobs, job: JobState, *, wait: bool) -> Iterator[LogLine]:
-        """Yield a log until it ends; while nothing comes, look whether anything still can."""
-        for line in jobs.log(job.id):
-            if line is not None:
-                yield line
-            elif not wait or jobs.inspect(job.id).is_over:
-                return
-
-    def _wait_out(self, error: Exception, launch: Launch, since: float) -> None:
-        seconds = seconds_to_wait(error, 2)
-        if seconds is None or time.monotonic() - since > PATIENCE_SECONDS:
-            with hub_errors(f"log of job {launch.attempt.job}"):
-                raise error
-        self._report.note(f"the log was cut off ({type(error).__name__}); asking again in {seconds:.0f} s")
-        time.sleep(seconds)
+        jobs = Jobs(launch.attempt.owner, self._report)
+        log = Log(
+            launch.attempt.flavor,
+            lambda: jobs.log(self._job(launch).id),
+            lambda: self.standing(launch, run),
+            self._report,
+        )
+        return log.follow(wait=wait)
 
     def cancel(self, launch: Launch, run: Run | None) -> None:
         """Tell the Hub to end the job."""
         job = self._job(launch)
         if not job.is_over:
             Jobs(job.owner, self._report).cancel(job.id)
+
+    def delete(self, launch: Launch) -> bool:
+        """Nothing is left of a job."""
+        return False
 
     def outcome(self, launch: Launch, run: Run | None) -> Outcome | None:
         """Read it in the run's repo."""
@@ -140,26 +112,6 @@ class HubJobs:
         if not found:
             raise HubError(f"The job of {launch.id} was never started.", f"hfembed run --resume {launch.id}")
         return found[0]
-
-
-class _Place:
-    """How far a log was read. Lines have times, and a log that is sent again begins anew or a little later."""
-
-    def __init__(self) -> None:
-        self._time, self._count = "", 0
-
-    def after(self, lines: Iterator[LogLine]) -> Iterator[str]:
-        """Yield the lines that were not read yet."""
-        known = self._count
-        for line in lines:
-            if line.timestamp < self._time:
-                continue
-            if line.timestamp == self._time and known:
-                known -= 1
-                continue
-            self._count = self._count + 1 if line.timestamp == self._time else 1
-            self._time = line.timestamp
-            yield line.text
 
 
 def _labels(launch: Launch) -> dict[str, str]:

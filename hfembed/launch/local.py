@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hfembed.errors import LaunchError
@@ -37,6 +37,8 @@ GRACE_SECONDS = 15.0
 class Local:
     """Runs a command of this machine; everything that is remembered stands in the run's folder."""
 
+    name = LauncherName.LOCAL
+
     def hardware(self) -> list[Hardware]:
         """Return this machine."""
         return [this_hardware()]
@@ -49,20 +51,25 @@ class Local:
         """Start the worker as the head of a session of its own."""
         run = order.run
         run.path(LAYOUT.outcome).unlink(missing_ok=True)
-        launch = begin(order, offer, LauncherName.LOCAL, this_machine(), order.again.repo if order.again else None)
+        launch = begin(order, offer, self.name, this_machine(), order.again.repo if order.again else None)
         write_link(run, launch)  # the worker reads it
-        launch = begun(launch, str(self._start(run)))
+        launch = begun(launch, str(self._start(run, self.environment(order))))
         write_link(run, launch)
         if launch.repo:
             note(RunRepo(launch.repo), launch)
         return launch
 
-    def _start(self, run: Run) -> int:
+    def environment(self, order: Order) -> dict[str, str]:
+        """Return what the process finds in its environment beside what stands here."""
+        return {}
+
+    def _start(self, run: Run, more: Mapping[str, str]) -> int:
         command = [sys.executable, "-m", "hfembed", "work", "--folder", str(run.folder.resolve())]
         with run.path(LAYOUT.launch_log).open("wb") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, **more},
+            )  # fmt: skip
         return process.pid
 
     def standing(self, launch: Launch, run: Run | None) -> Standing:
@@ -113,6 +120,10 @@ class Local:
             while _is_alive(process, run) and time.monotonic() < deadline:
                 time.sleep(LOOK_SECONDS)
             number = signal.SIGKILL
+
+    def delete(self, launch: Launch) -> bool:
+        """Nothing is left of a process."""
+        return False
 
     def outcome(self, launch: Launch, run: Run | None) -> Outcome | None:
         """Read it in the run's folder, or in its repo where it has one and the folder is not known."""

@@ -24,6 +24,13 @@ class LauncherName(StrEnum):
 
     LOCAL = "local"
     JOBS = "jobs"
+    SPACE = "space"
+    AUTOTRAIN = "autotrain"
+
+    @property
+    def works_here(self) -> bool:
+        """Tell whether a process of this machine does the run, and its folder here keeps it."""
+        return self in (LauncherName.LOCAL, LauncherName.AUTOTRAIN)
 
 
 class Entry(BaseModel):

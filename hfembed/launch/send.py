@@ -11,6 +11,7 @@ from hfembed.errors import InputError, LaunchError
 from hfembed.events import Reporter
 from hfembed.hub.runs import RunRepo
 from hfembed.launch.account import find_owner, find_secrets, refuse_unreachable
+from hfembed.launch.autotrain import AutoTrain, with_autotrain
 from hfembed.launch.contract import Launcher, Offer, Order, Place
 from hfembed.launch.estimate import choose, offer, time_limit
 from hfembed.launch.extras import extras_of
@@ -19,6 +20,7 @@ from hfembed.launch.jobs import HubJobs
 from hfembed.launch.keeper import bring_run, kept_stages
 from hfembed.launch.local import Local
 from hfembed.launch.record import Launch, LauncherName, new_id
+from hfembed.launch.space import HubSpaces
 from hfembed.launch.workload import measure_workload
 from hfembed.mismatch import refuse_mismatch
 from hfembed.pipeline import NAMES, last_stage, manifests
@@ -53,9 +55,14 @@ class Plan:
         return self.chosen.hardware.dollars(self.order.seconds or 0)
 
 
-def launcher_of(name: LauncherName, report: Reporter) -> Launcher:
+def launcher_of(name: LauncherName, report: Reporter, flavor: str | None = None) -> Launcher:
     """Return the launcher of a name."""
-    launchers: dict[LauncherName, Launcher] = {LauncherName.LOCAL: Local(), LauncherName.JOBS: HubJobs(report)}
+    launchers: dict[LauncherName, Launcher] = {
+        LauncherName.LOCAL: Local(),
+        LauncherName.JOBS: HubJobs(report),
+        LauncherName.SPACE: HubSpaces(report),
+        LauncherName.AUTOTRAIN: AutoTrain(report, flavor),
+    }
     return launchers[name]
 
 
@@ -68,11 +75,17 @@ def plan(
     *,
     until: str | None = None,
     rerun: str | None = None,
+    given: Sequence[str] = (),
 ) -> Plan:
-    """Look at everything that decides whether, where and for how much a recipe can be done; nothing is sent yet."""
+    """Look at everything that decides whether, where and for how much a recipe can be done; nothing is sent yet.
+
+    given: stages whose results will be there by then.
+    """
+    if place.launcher is LauncherName.AUTOTRAIN:
+        recipe = with_autotrain(recipe, str(place.flavor))
     last = last_stage(recipe, until)
-    done = _done(recipe, run, last, rerun)
-    inputs = tuple(find_inputs(recipe)) if place.launcher is not LauncherName.LOCAL else ()
+    done = _done(recipe, run, last, rerun) | set(given)
+    inputs = () if place.launcher.works_here else tuple(find_inputs(recipe))
     recipe_hash = hash_recipe(recipe, inputs or find_inputs(recipe))
     order = Order(
         id=new_id(recipe_hash),
@@ -91,9 +104,9 @@ def plan(
 def plan_again(launch: Launch, run: Run, place: Place, conditions: Conditions, report: Reporter) -> Plan:
     """Look at the same for a launch that ended before it was done, to go on with it there or elsewhere."""
     repo = RunRepo(launch.repo, report) if launch.repo else None
-    if place.launcher is LauncherName.LOCAL and repo:
+    if place.launcher.works_here and repo:
         _bring_all(repo, launch, run)
-    at_home = place.launcher is not LauncherName.LOCAL and repo is not None
+    at_home = not place.launcher.works_here and repo is not None
     done = kept_stages(repo) if at_home and repo else set(manifests(run))
     recipe = _kept_recipe(repo) if at_home and repo else run.recipe()
     order = Order(
@@ -120,12 +133,14 @@ def send(found: Plan) -> Launch:
 
 
 def _price(order: Order, place: Place, conditions: Conditions, left: Sequence[str], report: Reporter) -> Plan:
-    launcher = launcher_of(place.launcher, report)
+    launcher = launcher_of(place.launcher, report, place.flavor)
     remote = place.launcher is not LauncherName.LOCAL
     if remote:
-        owner = find_owner(conditions.owner or (order.again.attempt.owner if order.again else None))
+        last = order.again.attempt if order.again else None
+        owner = find_owner(conditions.owner or (last.owner if last and not last.launcher.works_here else None))
         order = replace(order, owner=owner, secrets=find_secrets(order.recipe, conditions.token_from))
-        refuse_unreachable(order.recipe)
+        if not place.launcher.works_here:
+            refuse_unreachable(order.recipe)
     twin = None if conditions.twice else launcher.twin(order)
     if twin:
         raise LaunchError(

@@ -10,7 +10,7 @@ from hfembed.events import Event, Listener
 from hfembed.hub.runs import missing_files
 from hfembed.launch.contract import Launcher
 from hfembed.launch.learned import learn
-from hfembed.launch.record import Launch, LauncherName, Outcome, Standing, read_if_there, read_outcome
+from hfembed.launch.record import Launch, Outcome, Standing, read_if_there, read_outcome
 from hfembed.launch.stream import read_event
 from hfembed.pipeline import manifests
 from hfembed.run import LAYOUT, Run, write_atomically
@@ -61,7 +61,7 @@ def conclude(launcher: Launcher, launch: Launch, run: Run | None, log: str = "")
 
 def _concluded(launch: Launch, run: Run | None) -> Outcome | None:
     """Return how an attempt elsewhere ended, if that was found to be whole before."""
-    if run is None or launch.attempt.launcher is LauncherName.LOCAL:  # a worker here writes the same file, unchecked
+    if run is None or launch.attempt.launcher.works_here:  # a worker here writes the same file, unchecked
         return None
     file = run.path(LAYOUT.outcome)
     outcome = read_outcome(read_if_there(file), str(file), launch.attempt.number)

@@ -6,6 +6,7 @@ has one; at the end an outcome is written that says what was pushed, or in words
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import traceback
@@ -20,7 +21,7 @@ from hfembed.events import Event, Events, Listener, Reporter
 from hfembed.hub.runs import RunRepo
 from hfembed.launch.inputs import unpack, with_inputs
 from hfembed.launch.keeper import Keeper
-from hfembed.launch.record import Launch, LauncherName, Outcome, now, read_launch, read_link
+from hfembed.launch.record import Launch, Outcome, now, read_launch, read_link
 from hfembed.launch.stream import Printer
 from hfembed.recipe import Recipe, read_recipe
 from hfembed.resources import PACKAGE
@@ -31,6 +32,8 @@ from hfembed.together import follow
 
 BROUGHT = [f"{REPO_LAYOUT.run}/**", f"{REPO_LAYOUT.inputs}/**", REPO_LAYOUT.recipe, REPO_LAYOUT.launch]
 ENDED = {signal.SIGTERM: "it was cancelled, or its machine was taken away", signal.SIGALRM: "its time was up"}
+# A stage that is to end may finish what it has paid for, but machines that are taken away wait for nobody.
+LAST_SECONDS, ONCE_MORE_SECONDS = 2.0, 0.5
 
 
 class EndedError(LaunchError):
@@ -40,17 +43,21 @@ class EndedError(LaunchError):
 def do(name: str | None, folder: Path) -> int:
     """Do the run that a repo keeps, in a folder, or that stands in the folder; return 0 when it did all it was to do."""
     follow()  # where several processes train, all but the first do nothing else
+    ending = _Ending()
     for number in ENDED:
-        signal.signal(number, _end)
+        signal.signal(number, ending)
     printer = Printer()
     report = Reporter("launch", Events(listeners=[printer]))
     report.note(f"hfembed {__version__} of {PACKAGE}")
     try:
         launch, recipe, run = bring(RunRepo(name, report), folder, report) if name else _stand(folder)
-        return work(launch, recipe, run, printer)
+        code = work(launch, recipe, run, printer)
     except HfembedError as error:  # there is nowhere to write it down but in the log
         printer(Event("failed", "launch", f"{error.message} {error.hint}".strip()))
-        return 1
+        code = 1
+    if ending.came:
+        os._exit(code)  # threads that wait for an answer would keep the process alive, and its machine paid for
+    return code
 
 
 def bring(repo: RunRepo, folder: Path, report: Reporter) -> tuple[Launch, Recipe, Run]:
@@ -115,7 +122,7 @@ def _stand(folder: Path) -> tuple[Launch, Recipe, Run]:
 
 def _own_limit(launch: Launch) -> int | None:
     """Return after how many seconds the worker ends itself: where nobody else does."""
-    return launch.attempt.seconds if launch.attempt.launcher is LauncherName.LOCAL else None
+    return launch.attempt.seconds if launch.attempt.launcher.works_here else None
 
 
 def _stopwatch(seconds: dict[str, float]) -> Listener:
@@ -152,7 +159,21 @@ def _ending_after(seconds: int | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    for again in ENDED:
-        signal.signal(again, signal.SIG_IGN)  # what is done is being kept; asking twice does not help
-    raise EndedError(f"The run ended before it was done: {ENDED[signal.Signals(number)]}.", "hfembed run --resume RUN")
+class _Ending:
+    """Ends the run when a signal says so; what then still waits for something is interrupted again."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+
+    @property
+    def came(self) -> bool:
+        """Tell whether the run was to end."""
+        return bool(self._reason)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt what is being done."""
+        seconds = ONCE_MORE_SECONDS if self._reason else LAST_SECONDS
+        self._reason = self._reason or ENDED[signal.Signals(number)]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asking twice does not help
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        raise EndedError(f"The run ended before it was done: {self._reason}.", "hfembed run --resume RUN")

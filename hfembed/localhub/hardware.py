@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfembed.hardware import HARDWARE as KNOWN
+from hfembed.hardware import SPACE_HARDWARE as KNOWN_OF_SPACES
 from hfembed.hardware import Hardware
 
 
@@ -34,4 +35,5 @@ def _describe(item: Hardware) -> dict[str, Any]:
 
 HARDWARE: list[dict[str, Any]] = [_describe(item) for item in KNOWN]
 JOB_HARDWARE = tuple(item.name for item in KNOWN)
-SPACE_HARDWARE = (*JOB_HARDWARE, "zero-a10g")
+HARDWARE_OF_SPACES: list[dict[str, Any]] = [_describe(item) for item in KNOWN_OF_SPACES]
+SPACE_HARDWARE = (*(item.name for item in KNOWN_OF_SPACES), "zero-a10g")

@@ -178,7 +178,10 @@ def strength_in_words(facts: Facts) -> str:
     train = facts.recipe.train
     if train.strength != "auto":
         return "as the recipe says"
-    choice: dict[str, Any] = facts.manifests["train"].facts.get("choice") or {}
+    learned = facts.manifests["train"].facts
+    if not (learned.get("coherence") or {"holds": True})["holds"]:
+        return "because the documents seem to be about nothing that could be learned"
+    choice: dict[str, Any] = learned.get("choice") or {}
     last = train.phases[-1]
     if isinstance(last, Tuning) and not last.labelled():
         return "chosen on dev queries, and at most three quarters"

@@ -45,7 +45,7 @@ class Data:
 
 def train_map(part: Part) -> dict[str, Any]:
     """Train the map through its phases, choose the strength, fold it, and write the model; return the facts."""
-    job, seed, wanted = part.job, part.job.recipe.seed, part.job.recipe.train.strength
+    job, seed, wanted = part.job, part.job.recipe.seed, part.strength
     phases = [phase for phase in part.phases if isinstance(phase, Phase)]
     embedder = Embedder(part.source, job.run.path(LAYOUT.embeddings), job.report)
     data = read_data(job, embedder)
@@ -61,7 +61,8 @@ def train_map(part: Part) -> dict[str, Any]:
     pairs = data.train.with_rows(data.dev)
     learned, losses = learn_map(pairs, data.documents, data.groups, phases, seed, job.report)
     learned = Map(learned.weights, float(chosen["strength"]))
-    job.report.note(_describe_strength(learned.strength, chosen=wanted == "auto"))
+    if wanted == job.recipe.train.strength:
+        job.report.note(_describe_strength(learned.strength, chosen=wanted == "auto"))
     folded = _save(part, embedder, data, learned)
     return {
         "losses": losses,

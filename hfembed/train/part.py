@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hfembed.compatible import write_compatible
 from hfembed.embed import Role, prompt_of
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 # A run that is driven outside the pipeline has no inputs to be known by.
 UNNAMED = "unnamed"
+# How much of what is learned is kept; auto: what dev says.
+Strength = float | Literal["auto"]
 
 
 @dataclass(frozen=True)
 class Part:
     """What one part is given.
 
-    source: the model that enters. out: where the model that leaves is written.
+    source: the model that enters. out: where the model that leaves is written. strength: how much of what is learned
+    is kept.
     """
 
     job: Job
@@ -34,6 +37,7 @@ class Part:
     source: ModelSource
     phases: Sequence[Phase | Tuning]
     out: Path
+    strength: Strength = "auto"
 
     def checkpoints(self, phase: int) -> Path:
         """Return where a phase keeps what it goes on from after it was killed."""

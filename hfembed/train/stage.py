@@ -7,15 +7,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hfembed.corpus import Documents
+from hfembed.embed import Embedder
 from hfembed.hub import TUNED, local_model
 from hfembed.recipe import Phase, Tuning
 from hfembed.run import LAYOUT, write_json
 from hfembed.stage import Job, Outcome, require
 from hfembed.train.checkpoints import forget_others
 from hfembed.train.checks import false_negatives, warnings_of_log, warnings_of_rows
+from hfembed.train.coherence import Coherence, measure_coherence
 from hfembed.train.curves import thin, write_curves
 from hfembed.train.mapped import train_map
-from hfembed.train.part import Part, checkpoints, split_parts
+from hfembed.train.part import Part, Strength, checkpoints, split_parts
 from hfembed.train.weights import train_weights
 
 # Batches that are filled less than this on the mean are worth a word.
@@ -27,7 +30,11 @@ def train(job: Job) -> Outcome:
     """Train the phases, choose how much is kept, and save one plain sentence-transformers folder."""
     require("train", "torch", "sentence_transformers")
     forget_others(checkpoints(job))
-    parts = list(_train_parts(job))
+    strength, coherence = job.recipe.train.strength, _coherence(job)
+    if coherence is not None and not coherence.holds:
+        job.report.warn(coherence.describe())
+        strength = 0.0
+    parts = list(_train_parts(job, strength))
     phases = [phase for part in parts for phase in part.pop("phases")]
     train = job.run.path(LAYOUT.train)
     for sentence in dict.fromkeys([*warnings_of_rows(train), *_warnings(phases)]):
@@ -38,6 +45,7 @@ def train(job: Job) -> Outcome:
     if any(part["fold"]["kind"] != "base" for part in parts) and facts["fold"]["kind"] == "base":
         facts["fold"] = next(part["fold"] for part in reversed(parts) if part["fold"]["kind"] != "base")
     facts |= {
+        "coherence": coherence.to_json() if coherence else None,
         "false_negatives": false_negatives(train),
         "phases": [thin(phase) for phase in phases],
         "earlier": parts[:-1],
@@ -47,7 +55,7 @@ def train(job: Job) -> Outcome:
     return Outcome(counts={"pairs": pairs, "steps": len(facts["losses"])}, facts=facts)
 
 
-def _train_parts(job: Job) -> Iterator[dict[str, Any]]:
+def _train_parts(job: Job, strength: Strength) -> Iterator[dict[str, Any]]:
     """Train part after part; one that was finished before the process was killed is not trained again."""
     source = job.sources.base
     parts = list(split_parts(job.recipe.train.phases))
@@ -61,11 +69,21 @@ def _train_parts(job: Job) -> Iterator[dict[str, Any]]:
         else:
             if not is_last:
                 shutil.rmtree(out, ignore_errors=True)
-            facts = METHODS[type(phases[0])](Part(job, number, source, phases, out))
+            facts = METHODS[type(phases[0])](Part(job, number, source, phases, out, strength))
             if not is_last:
                 write_json(result, facts)
         source = local_model(TUNED, out)
         yield facts
+
+
+def _coherence(job: Job) -> Coherence | None:
+    """Return whether the documents are about something, where that decides: what people asked or wish counts more."""
+    if job.recipe.train.strength != "auto" or job.recipe.train.dev_queries or job.recipe.generate.pairs:
+        return None
+    texts = Documents.read(job.run.path(LAYOUT.documents)).texts()
+    return measure_coherence(
+        texts, Embedder(job.sources.base, job.run.path(LAYOUT.embeddings), job.report), job.recipe.seed
+    )
 
 
 def _warnings(phases: list[dict[str, Any]]) -> Iterator[str]:

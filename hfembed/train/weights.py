@@ -11,7 +11,7 @@ from hfembed.corpus import Documents
 from hfembed.embed import Embedder, Precision, Role, Vectors, encode, load_model
 from hfembed.errors import MissingExtraError
 from hfembed.hub import ModelSource
-from hfembed.recipe import LossType, Tuning
+from hfembed.recipe import LossType, TrainMethod, Tuning
 from hfembed.run import LAYOUT
 from hfembed.together import processes
 from hfembed.train.batches import plan_batches
@@ -34,7 +34,7 @@ LENGTH_SAMPLE = 2_000
 
 def train_weights(part: Part) -> dict[str, Any]:
     """Train phase after phase, choose how much of it is kept, and write the model; return the facts."""
-    job, strength = part.job, part.job.recipe.train.strength
+    job, strength = part.job, part.strength
     for tracker in job.recipe.train.report_to:
         if find_spec(tracker) is None:
             raise MissingExtraError(
@@ -61,7 +61,8 @@ def train_weights(part: Part) -> dict[str, Any]:
     else:
         blend = Blend(float(strength), {}, dev.unseen)
     blend_weights(model, before, after, blend.strength)
-    job.report.note(_describe(blend, chosen=strength == "auto", labelled=labelled))
+    if strength == job.recipe.train.strength:
+        job.report.note(_describe(blend, chosen=strength == "auto", labelled=labelled))
     write_model(model, part.out)
     return {
         "losses": [entry["loss"] for result in results for entry in result["log"] if "loss" in entry],
@@ -80,12 +81,15 @@ class _Training:
     def __init__(
         self, part: Part, number: int, phase: Tuning, rows: TrainingRows, dev: Dev, precision: Precision
     ) -> None:
-        self.part, self.phase, self.rows, self.dev, self.precision = part, phase, rows, dev, precision
+        self.part, self.number, self.phase, self.rows, self.dev = part, number, phase, rows, dev
+        self.precision = precision
         self.folder = part.checkpoints(number)
         self.seed = part.job.recipe.seed + number
 
     def run(self, model: SentenceTransformer) -> dict[str, Any]:
         """Train the model in place; return what there is to know of it."""
+        if self.phase.method is TrainMethod.AUTOTRAIN:
+            return self._run_there(model)
         from hfembed.train.tuner import Task, tune
 
         job, whole = self.part.job, model.max_seq_length
@@ -119,6 +123,28 @@ class _Training:
             "planned_steps": task.steps,
             "gradient_jumps": gradient_jumps(log),
             "log": [{name: value for name, value in entry.items() if name != "epoch"} for entry in log],
+        }
+        keep_result(model, result, self.folder)
+        return result
+
+    def _run_there(self, model: SentenceTransformer) -> dict[str, Any]:
+        """Have AutoTrain do the phase; what it tells of it is the model alone."""
+        from hfembed.train.autotrain import train_there
+
+        length = self._length(model)
+        train_there(self.part, self.number, self.phase, self.rows, model, length)
+        rows = len(self.rows)
+        batches = -(-rows // self.phase.batch_size)
+        result = {
+            "method": str(self.phase.method),
+            "batch_size": self.phase.batch_size,
+            "rows": rows,
+            "rows_drawn": rows,
+            "rows_per_batch": round(rows / batches, 2),
+            "max_length": length,
+            "planned_steps": self.phase.epochs * -(-batches // self.phase.accumulate),
+            "gradient_jumps": [],
+            "log": [],
         }
         keep_result(model, result, self.folder)
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,12 +16,12 @@ from typing import Any
 
 import pytest
 from builders import some_documents, write_beir
+from gate import PATIENCE, Gate, gated_model
 from huggingface_hub import HfApi, constants, file_download
+from llm_process import KEY, only
 
 from hfembed.launch.stream import read_event
 from hfembed.localhub import LocalHub
-
-PATIENCE = 60.0
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Away:
     def call(self, *arguments: str | Path, code: int = 0, **environment: str) -> Any:
         """Call a command that ends so; return the object that it prints."""
         process = self.start(*arguments, "--format", "json", **environment)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
         self.output += [out, err]
         assert process.returncode == code, err
         assert "Traceback" not in err
@@ -74,7 +75,7 @@ class Away:
         deadline = time.monotonic() + PATIENCE
         while not what():
             assert time.monotonic() < deadline, "it never came"
-            time.sleep(0.05)
+            time.sleep(0.25)
 
     def log_of(self, job: str) -> str:
         """Return a job's log as it lies on the Hub's disk."""
@@ -87,15 +88,20 @@ class Away:
         events = filter(None, map(read_event, self.log_of(job).splitlines()))
         return [event.stage for event in events if event.kind == "start"]
 
+    def command_lines(self) -> dict[int, str]:
+        """Return what anyone on this machine sees of its processes."""
+        found = {}
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):  # it ended while we looked
+                if process.name.isdecimal():
+                    found[int(process.name)] = (process / "cmdline").read_text(encoding="utf-8", errors="replace")
+        return found
+
     def kill_worker(self, name: str) -> None:
         """Kill -9 the worker of a run, found by its repo or its folder on its command line."""
-        for process in Path("/proc").iterdir():
-            try:
-                command = (process / "cmdline").read_text(encoding="utf-8") if process.name.isdecimal() else ""
-            except OSError:
-                continue  # it ended while we looked
+        for process, command in self.command_lines().items():
             if "\0work\0" in command and name in command:
-                os.kill(int(process.name), signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
                 return
         raise AssertionError(f"nobody works on {name}")
 
@@ -103,7 +109,7 @@ class Away:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
     """A Hub that the tests of a module share."""
-    with LocalHub(root=tmp_path_factory.mktemp("hub")) as running:
+    with LocalHub(root=tmp_path_factory.mktemp("hub"), run_spaces=True) as running:
         yield running
 
 
@@ -120,6 +126,24 @@ def away(hub: LocalHub, token: str, tmp_path: Path) -> Iterator[Away]:
     environment |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
     yield Away(hub, token, tmp_path, environment)
     hub.set_faults("")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A language model that waits to be told to answer."""
+    with gated_model(tmp_path, KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def slow(gate: Gate, away: Away) -> list[str]:
+    """Return arguments of a run that waits for answers, and keeps those it has at once."""
+    away.environment["OPENAI_API_KEY"] = KEY
+    settings = [
+        "generate.method=llm", "generate.llm.model=scripted", f"generate.llm.endpoint={gate.url}", only(keyword=3),
+        "generate.filters.judge=null", "generate.llm.concurrency=1", "train.checkpoint_seconds=0.3",
+    ]  # fmt: skip
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 @pytest.fixture

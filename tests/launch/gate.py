@@ -16,6 +16,10 @@ from fastapi import FastAPI, Request
 from llm_server import Model
 
 OPEN = 1_000_000
+# Nothing takes so long, unless the machine has much else to do; it only keeps a test from waiting for ever.
+PATIENCE = 480.0
+# What a run with the settings of the fixture `slow` asks, one by one.
+ANSWERS = 24
 
 
 class Gate:
@@ -33,6 +37,7 @@ class Gate:
 
     async def answer(self, request: Request) -> Any:
         """Answer, once that is allowed."""
+        await request.body()  # first: asking whether someone still waits would swallow it
         self.asked += 1
         while self._answered >= self._allowed:
             if await request.is_disconnected():
@@ -62,3 +67,12 @@ def gated_model(folder: Path, key: str) -> Iterator[Gate]:
         gate.allow()
         server.should_exit = True
         thread.join(timeout=10)
+
+
+def kept_answers(away: Any, identity: str) -> int:
+    """Count the answers that the repo of a run holds."""
+    repo = f"demo/hfembed-run-{identity}"
+    name = "run/answers/answers.jsonl"
+    if name not in away.api.list_repo_files(repo, repo_type="dataset"):
+        return 0
+    return len(Path(away.api.hf_hub_download(repo, name, repo_type="dataset")).read_text().splitlines())

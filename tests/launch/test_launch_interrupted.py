@@ -5,40 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from gate import Gate, gated_model
-from llm_process import KEY, only
+from gate import ANSWERS, PATIENCE, Gate, kept_answers
+from llm_process import KEY
 
-ANSWERS = 24
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with gated_model(tmp_path, KEY) as running:
-        yield running
-
-
-@pytest.fixture
-def slow(gate: Gate, away) -> list[str]:
-    """Return arguments of a run that waits for answers, and keeps those it has at once."""
-    away.environment["OPENAI_API_KEY"] = KEY
-    settings = [
-        "generate.method=llm", "generate.llm.model=scripted", f"generate.llm.endpoint={gate.url}", only(keyword=3),
-        "generate.filters.judge=null", "generate.llm.concurrency=1", "train.checkpoint_seconds=0.3",
-    ]  # fmt: skip
-    return [part for setting in settings for part in ("--set", setting)]
-
-
-def kept_answers(away, identity: str) -> int:
-    """Count the answers that the repo of a run holds."""
-    repo = f"demo/hfembed-run-{identity}"
-    name = "run/answers/answers.jsonl"
-    if name not in away.api.list_repo_files(repo, repo_type="dataset"):
-        return 0
-    return len(Path(away.api.hf_hub_download(repo, name, repo_type="dataset")).read_text().splitlines())
+from hfembed.events import read_events
+from hfembed.run import LAYOUT
 
 
 def stage_of(away, job: str) -> str:
@@ -62,11 +35,14 @@ def test_a_detached_run_is_followed_left_and_cancelled_and_goes_on_elsewhere(
     following = away.start("logs", "-f", identity)
     away.wait_for(lambda: "generate" in following.stderr.readline())
     following.send_signal(signal.SIGINT)
-    _, words = following.communicate(timeout=60)
+    _, words = following.communicate(timeout=PATIENCE)
     assert following.returncode == 130 and f"hfembed logs -f {identity}" in words
 
     assert away.call("status", identity)["standing"]["stage"] == "RUNNING"
     away.wait_for(lambda: kept_answers(away, identity) == 3)
+    commands = away.command_lines().values()
+    assert any(identity in command for command in commands)
+    assert not [command for command in commands if away.token in command or KEY in command]
     assert away.call("cancel", "run") == {"id": identity, "cancelled": True}
     away.wait_for(lambda: stage_of(away, job_of(away)) == "CANCELED")
     assert away.call("cancel", "run") == {"id": identity, "cancelled": False}
@@ -102,10 +78,41 @@ def test_a_job_whose_machine_is_lost_is_resumed_on_another_and_repeats_nothing_t
     assert gate.asked - asked == ANSWERS - 5
 
 
+def test_a_job_that_is_lost_while_it_trains_goes_on_from_its_last_checkpoint_elsewhere(
+    away, corpus: Path, tiny_model: Path, cheap: list[str]
+):
+    steps = 40
+    phases = f"train.phases=[{{method: full, steps: {steps}, batch_size: 4, accumulate: 8, stop: {{looks: 1, patience: null}}}}]"
+    settings = [part for part in cheap if part != "--set" and "phases" not in part]
+    settings += [phases, "train.strength=1", "train.checkpoint_seconds=0.5"]
+    more = [part for setting in settings for part in ("--set", setting)]
+    place = ("--on", "jobs:cpu-basic", "--detach", "--yes", "--run", "run")
+    sent = away.call("run", "--corpus", corpus, "--base", tiny_model, *more, "--until", "train", *place)
+    identity, repo = sent["launch"]["id"], sent["launch"]["repo"]
+
+    def kept_steps() -> int:
+        names = away.api.list_repo_files(repo, repo_type="dataset")
+        kept = [name for name in names if "/checkpoint-" in name and name.endswith("/complete")]
+        return max((int(name.split("checkpoint-")[1].split("/")[0]) for name in kept), default=0)
+
+    away.wait_for(lambda: kept_steps() >= 3)
+    away.kill_worker(identity)
+    kept = kept_steps()
+    away.wait_for(lambda: stage_of(away, job_of(away)) == "ERROR")
+    done = away.call("run", "--resume", identity, "--on", "jobs:cpu-upgrade", "--yes", "--run", "run")
+    assert away.stages_begun(job_of(away)) == ["train"], "what was done was done again"
+    (train,) = [stage for stage in done["stages"] if stage["name"] == "train"]
+    assert len(train["facts"]["losses"]) == steps
+    events = list(read_events(away.folder / "run" / LAYOUT.events))
+    begun = max(number for number, event in enumerate(events) if event.kind == "start" and event.stage == "train")
+    trained = [event.done for event in events[begun:] if event.message == "training the weights" and event.done]
+    assert trained[0] >= kept, "it began anew"
+
+
 def test_a_job_that_takes_too_long_is_ended_and_says_so(away, corpus: Path, slow: list[str]):
     identity = away.send(corpus, "jobs:cpu-basic", *slow, "--timeout", "3s")
     process = away.start("logs", "-f", identity)
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2 and "Traceback" not in words
     assert "timeout" in words.lower() or "cancelled" in words
     assert f"--resume {identity}" in words
@@ -119,7 +126,7 @@ def test_a_hub_that_is_away_for_a_while_does_not_end_a_followed_run(away, corpus
     away.hub.set_faults("rate=1,status=503")
     gate.allow()
     threading.Timer(5, away.hub.set_faults, [""]).start()
-    out, words = following.communicate(timeout=120)
+    out, words = following.communicate(timeout=PATIENCE)
     assert following.returncode == 0, words
     assert json.loads(out)["outcome"]["error"] is None
     assert [stage["name"] for stage in json.loads(out)["stages"]] == ["pull", "generate"]
@@ -131,7 +138,7 @@ def test_a_process_here_is_ended_by_its_time_killed_cancelled_and_goes_on_each_t
     gate.allow(2)
     identity = away.send(corpus, "local", *slow, "--timeout", "6s", HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="")
     process = away.start("logs", "-f", "run")
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2 and "its time was up" in words and "--resume" in words
 
     answers = away.folder / "run" / "answers" / "answers.jsonl"

@@ -25,9 +25,9 @@ from hfembed.launch.bundle import WHEEL_NAME, build_wheel
 from hfembed.launch.estimate import choose, offer, time_limit
 from hfembed.launch.extras import extras_of, processes_of
 from hfembed.launch.inputs import MOST_FILES, find_inputs, hash_recipe, unpack, with_inputs, without_inputs
-from hfembed.launch.jobs import _Place
 from hfembed.launch.keeper import Keeper
 from hfembed.launch.local import this_hardware
+from hfembed.launch.log import Place
 from hfembed.launch.record import Attempt, Expected, Launch, LauncherName, Outcome, Standing
 from hfembed.launch.stream import Printer, read_event
 from hfembed.launch.watch import conclude
@@ -248,7 +248,7 @@ def test_a_log_that_is_sent_again_is_read_on_where_it_was():
     def lines(*numbers: int) -> Iterator[LogLine]:
         yield from (LogLine(f"line {number}", f"2026-01-01T00:00:0{number // 2}") for number in numbers)
 
-    place = _Place()
+    place = Place()
     first = list(place.after(lines(0, 1, 2, 3, 4)))
     # From its first line again, and then with its beginning gone.
     again = list(place.after(lines(*range(8))))

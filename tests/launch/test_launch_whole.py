@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gate import PATIENCE
 from safetensors.numpy import load_file
 
 
@@ -70,9 +71,27 @@ def test_stages_done_here_are_not_done_again_there(away, corpus: Path, until: st
     away.call("run", "--corpus", corpus, "--run", "run", "--until", until)
     identity = away.send(corpus, "jobs:cpu-basic")
     process = away.start("logs", "-f", "run")
-    process.communicate(timeout=120)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     (row,) = [row for row in away.call("runs")["runs"] if row["launch"]["id"] == identity]
     assert away.stages_begun(row["launch"]["attempts"][0]["job"]) == ["generate"]
     assert "pull" not in row["launch"]["attempts"][0]["expected"]["stages"]
     assert [stage["name"] for stage in away.call("status", "run")["stages"]] == ["pull", "generate"]
+
+
+def test_on_a_machine_with_two_gpus_two_processes_train_and_one_speaks(
+    away, corpus: Path, tiny_model: Path, cheap: list[str]
+):
+    phases = "train.phases=[{method: full, steps: 4, batch_size: 4, stop: {patience: null}}]"
+    settings = [*(part for part in cheap if "phases" not in part and part != "--set")]
+    more = [part for setting in (*settings, phases, "train.strength=1") for part in ("--set", setting)]
+    done = away.call(
+        "run", "--corpus", corpus, "--base", tiny_model, *more, "--until", "train", "--run", "run",
+        "--on", "jobs:a10g-largex2", "--yes",
+    )  # fmt: skip
+    assert [stage["name"] for stage in done["stages"]] == ["pull", "generate", "mine", "train"]
+    (facts,) = [stage["facts"] for stage in done["stages"] if stage["name"] == "train"]
+    (phase,) = facts["phases"]
+    assert len(facts["losses"]) == 4 and phase["rows_drawn"] > 4 * 4, "each step draws a batch for each process"
+    job = done["launch"]["attempts"][0]["job"]
+    assert away.stages_begun(job) == ["pull", "generate", "mine", "train"], "both did the run"

@@ -12,7 +12,7 @@ from hfembed.localhub.database import now
 from hfembed.localhub.errors import RefusalError, bad_request
 from hfembed.localhub.gitread import list_files, read_blob, resolve_revision
 from hfembed.localhub.gitwrite import Authorship, Changes, add_blob, commit_changes
-from hfembed.localhub.hardware import HARDWARE, SPACE_HARDWARE
+from hfembed.localhub.hardware import HARDWARE_OF_SPACES, SPACE_HARDWARE
 from hfembed.localhub.logs import send_log
 from hfembed.localhub.records import RepoRecord
 from hfembed.localhub.routes.repos import make_repo
@@ -150,7 +150,7 @@ def restart(site: TheSite, record: WritableRepo) -> dict[str, Any]:
 @router.get("/api/spaces/hardware")
 def space_hardware() -> list[dict[str, Any]]:
     """List hardware for Spaces with prices."""
-    return [item for item in HARDWARE if item["name"] in SPACE_HARDWARE]
+    return HARDWARE_OF_SPACES
 
 
 @router.get(_SPACE + "/logs/{log}")

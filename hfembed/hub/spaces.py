@@ -1,0 +1,148 @@
+"""Spaces that work: made, filled, started, watched, paused and removed; one of the user's at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hfembed.errors import HubError
+from hfembed.events import Reporter, silent
+from hfembed.hardware import Hardware
+from hfembed.hub.jobs import LogLine, as_hardware, read_log, request
+from hfembed.hub.problems import causes, hub_errors
+from hfembed.hub.publish import retry
+from hfembed.hub.runs import hub_address
+
+T = TypeVar("T")
+
+KIND = "space"
+# Nothing runs, and nothing will unless someone asks for it.
+AT_REST = (
+    "PAUSED", "SLEEPING", "STOPPED", "RUNTIME_ERROR", "BUILD_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "DELETING",
+)  # fmt: skip
+GONE = "DELETED"
+# The smallest one sleeps when the Hub says, not when its owner does.
+OWN_SLEEP = "cpu-basic"
+START_SECONDS, LOOK_SECONDS = 60.0, 0.5
+
+
+@dataclass(frozen=True)
+class SpaceState:
+    """How a Space stands. stage is the Hub's word; one that is not known counts as live."""
+
+    stage: str
+    message: str = ""
+    flavor: str | None = None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Tell whether nothing runs there."""
+        return self.stage in (*AT_REST, GONE)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether it has not begun to run."""
+        return not self.is_at_rest and self.stage != "RUNNING"
+
+
+class Space:
+    """One Space of the user's."""
+
+    def __init__(self, name: str, report: Reporter | None = None) -> None:
+        """Address the Space `owner/name`; nothing is sent yet."""
+        self.name = name
+        self._report = report or silent()
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return f"{hub_address()}/spaces/{self.name}"
+
+    def prepare(
+        self, sdk: str, flavor: str, sleep_seconds: int, secrets: Mapping[str, str], variables: Mapping[str, str]
+    ) -> None:
+        """Make the Space, for its owner's eyes only, or give one that is there other settings."""
+        sleep = None if flavor == OWN_SLEEP else sleep_seconds
+        if self.state().stage == GONE:
+            items = [[{"key": key, "value": value} for key, value in part.items()] for part in (secrets, variables)]
+            self._call(
+                lambda api: api.create_repo(
+                    self.name,
+                    repo_type=KIND,
+                    private=True,
+                    exist_ok=True,
+                    space_sdk=sdk,
+                    space_hardware=flavor,
+                    space_sleep_time=sleep,
+                    space_secrets=items[0],
+                    space_variables=items[1],
+                )
+            )
+            return
+        for key, value in secrets.items():
+            self._call(lambda api, key=key, value=value: api.add_space_secret(self.name, key, value))  # type: ignore[misc]
+        for key, value in variables.items():
+            self._call(lambda api, key=key, value=value: api.add_space_variable(self.name, key, value))  # type: ignore[misc]
+        self._call(lambda api: api.request_space_hardware(self.name, flavor, sleep_time=sleep))
+
+    def commit(self, files: Mapping[str, bytes], message: str) -> None:
+        """Put files into it, which builds it; what is there already changes nothing."""
+        from huggingface_hub import CommitOperationAdd
+
+        def once(api: Any) -> None:
+            operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+            api.create_commit(self.name, operations, commit_message=message, repo_type=KIND)
+
+        self._call(once)
+
+    def restart(self) -> None:
+        """Build it anew and start it, also out of a pause; wait until it is on its way."""
+        self._call(lambda api: api.restart_space(self.name, factory_reboot=True))
+        deadline = time.monotonic() + START_SECONDS
+        while self.state().is_at_rest and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+
+    def state(self) -> SpaceState:
+        """Return how it stands; one that is not there is gone."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        def once(api: Any) -> SpaceState:
+            try:
+                runtime = api.get_space_runtime(self.name)
+            except HfHubHTTPError as error:
+                if any(getattr(getattr(cause, "response", None), "status_code", 0) == 404 for cause in causes(error)):
+                    return SpaceState(GONE)
+                raise
+            flavor = runtime.hardware or runtime.requested_hardware
+            return SpaceState(str(runtime.stage), str(runtime.raw.get("errorMessage") or ""), flavor)
+
+        return self._call(once)
+
+    def log(self) -> Iterator[LogLine | None]:
+        """Yield what it has said since it was started last, as it comes; None where it said nothing for a while."""
+        return read_log(f"/api/spaces/{self.name}/logs/run")
+
+    def pause(self) -> None:
+        """Stop it: it costs nothing until it is started again."""
+        self._call(lambda api: api.pause_space(self.name))
+
+    def delete(self) -> None:
+        """Remove it, with its settings and secrets."""
+        self._call(lambda api: api.delete_repo(self.name, repo_type=KIND, missing_ok=True))
+
+    def _call(self, what: Callable[[Any], T]) -> T:
+        from huggingface_hub import HfApi
+
+        with hub_errors(f"Space {self.name}"):
+            return retry(lambda: what(HfApi()), self._report)
+
+
+def space_hardware(report: Reporter) -> list[Hardware]:
+    """Return what a Space can ask for, at today's prices; ZeroGPU is for visitors, not for runs."""
+    with hub_errors("list of hardware of Spaces"):
+        found = retry(lambda: request("GET", "/api/spaces/hardware"), report)
+    if not isinstance(found, list):
+        raise HubError("The Hub tells the hardware of Spaces in a form that hfembed does not know.")
+    return [as_hardware(values) for values in found if not str(values.get("name")).startswith("zero")]
