@@ -373,7 +373,7 @@ def recipe(phases: str) -> Recipe:
 @pytest.mark.parametrize(
     ("phases", "words"),
     [
-        ("[{method: lroa}]", "must be 'adapter', 'full', 'lora' or 'qlora'. Did you mean 'lora'?"),
+        ("[{method: lroa}]", "must be 'adapter', 'full', 'lora', 'qlora' or 'autotrain'. Did you mean 'lora'?"),
         ("[{method: full, pool: 16}]", "unknown key 'train.phases.0.pool'"),
         ("[{method: full, lora: {rnk: 2}}]", "Did you mean 'rank'?"),
         ("[{steps: 1, layers: 2}]", "unknown key 'train.phases.0.layers'"),
