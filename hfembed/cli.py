@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import webbrowser
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hfembed import __version__, cli_elsewhere, cli_hub, cli_launch, cli_presets
+from hfembed import __version__, cli_elsewhere, cli_hub, cli_launch, cli_presets, cli_space
 from hfembed.cli_base import Format, FormatOption, command_errors, from_anywhere, prepare_process, run_name
 from hfembed.errors import RunMismatchError
 
@@ -99,6 +100,7 @@ def run(
     detach: cli_elsewhere.DetachOption = False,
     yes: cli_elsewhere.YesOption = False,
     again: cli_elsewhere.AgainOption = False,
+    keep: cli_elsewhere.KeepOption = False,
     timeout: cli_elsewhere.TimeoutOption = None,
     namespace: cli_elsewhere.NamespaceOption = None,
     token_from: cli_elsewhere.TokenOption = None,
@@ -107,7 +109,7 @@ def run(
     """Do every stage that is not done yet: pull, generate, mine, train, evaluate, export, push."""
     wishes = cli_elsewhere.Wishes(
         detach=detach, yes=yes, again=again, timeout=timeout, namespace=namespace, token_from=token_from,
-        max_cost=max_cost,
+        max_cost=max_cost, keep=keep,
     )  # fmt: skip
     with command_errors(output):
         if resume is not None:
@@ -282,17 +284,27 @@ def demo(
     with command_errors(output):
         from hfembed import terminal
         from hfembed.demo import demo as show
+        from hfembed.front import has_screen
 
         with show(root.resolve(), lambda sentence: terminal.words.print(f"[bold]{sentence}[/]")) as shown:
             if output is Format.JSON:
                 terminal.print_json(
-                    {"url": shown.url, "links": shown.links(), "run": shown.run, "search": shown.search}
+                    {
+                        "url": shown.url,
+                        "links": shown.links(),
+                        "run": shown.run,
+                        "search": shown.search,
+                        "space": shown.space,
+                    }
                 )
             else:
                 terminal.show_run(shown.run)
                 terminal.show_demo(shown.links(), shown.search)
             if not leave:
-                terminal.words.print("\nThe Hub stays up until Ctrl-C.")
+                terminal.words.print(f"\nThe run in your browser: [link={shown.space}]{shown.space}[/]")
+                terminal.words.print("The Hub and that page stay up until Ctrl-C.")
+                if has_screen():
+                    webbrowser.open(shown.space)
                 with contextlib.suppress(KeyboardInterrupt):
                     shown.wait()
 
@@ -324,7 +336,13 @@ def presets(
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Folders, runs, Hub ids, or bm25.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL...",
+            help="Folders, runs, Hub ids, bm25 or hybrid; base and tuned where the corpus is a run.",
+        ),
+    ],
     corpus: Annotated[str, typer.Option(metavar="SRC", help="A corpus as for run, or a finished run.")],
     query: Annotated[str, typer.Option(metavar="TEXT", help="What to search for.")],
     count: Annotated[int, typer.Option("-k", min=1, max=1000, help="Passages to show.")] = 10,
@@ -346,6 +364,7 @@ def compare(
 
 
 app.add_typer(cli_hub.app, name="hub")
+app.add_typer(cli_space.app, name="space")
 
 
 def _public_tasks(tasks: str | None, benchmark: str | None) -> dict[str, Any]:

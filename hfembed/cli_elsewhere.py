@@ -30,6 +30,9 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before money 
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Send it though the same is being worked on.", rich_help_panel=PANEL)
 ]
+KeepOption = Annotated[
+    bool, typer.Option("--keep", help="Keep a run of this machine on the Hub too.", rich_help_panel=PANEL)
+]
 TimeoutOption = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="End it after 90m, 2h, ...; else by the estimate.", rich_help_panel=PANEL),
@@ -58,11 +61,13 @@ class Wishes:
         namespace: str | None,
         token_from: str | None,
         max_cost: float | None,
+        keep: bool = False,
     ) -> None:
         """Read them; a timeout that is none is refused when it is used."""
         self.detach, self.yes = detach, yes
         self._again, self._timeout, self._namespace = again, timeout, namespace
         self._token_from, self._max_cost = token_from, max_cost
+        self._keep = keep
 
     def conditions(self) -> Conditions:
         """Return what the planning of a run has to know."""
@@ -70,10 +75,11 @@ class Wishes:
 
         return Conditions(
             owner=self._namespace,
-            seconds=_read_seconds(self._timeout),
+            seconds=read_seconds(self._timeout),
             max_cost=self._max_cost,
             token_from=self._token_from,
             twice=self._again,
+            keep=self._keep,
         )
 
 
@@ -89,12 +95,13 @@ def ask(*, paid: bool, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def _read_seconds(text: str | None) -> int | None:
+def read_seconds(text: str | None, option: str = "--timeout") -> int | None:
+    """Return the seconds of a time such as 90m; nothing where none is given."""
     from hfembed.errors import InputError
 
     if text is None:
         return None
     match = DURATION.fullmatch(text.strip())
     if match is None or float(match[1]) * UNITS[match[2]] < 1:
-        raise InputError(f"--timeout is '{text}', but must be a time such as 90m, 2h or 3600.", "--timeout 2h")
+        raise InputError(f"{option} is '{text}', but must be a time such as 90m, 2h or 3600.", f"{option} 2h")
     return round(float(match[1]) * UNITS[match[2]])

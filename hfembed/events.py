@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,12 +99,14 @@ class Task:
         self._stage, self._events = reporter.stage, events
         self._message, self._total, self._unit = message, total, unit
         self._done, self._started, self._last, self._detail = 0, time.monotonic(), 0.0, ""
+        self._values: Mapping[str, float] = {}
         self._emit()
 
-    def advance(self, count: int = 1, detail: str = "") -> None:
-        """Count `count` more units as done; `detail` says what else there is to know by now."""
+    def advance(self, count: int = 1, detail: str = "", values: Mapping[str, float] | None = None) -> None:
+        """Count `count` more units as done; `detail` says what else there is to know by now, `values` what to plot."""
         self._done += count
         self._detail = detail or self._detail
+        self._values = values or self._values
         if time.monotonic() - self._last >= MIN_INTERVAL:
             self._emit()
 
@@ -117,7 +119,8 @@ class Task:
     def _emit(self) -> None:
         self._last = time.monotonic()
         elapsed = round(self._last - self._started, 3)
-        data = {"detail": self._detail} if self._detail else {}
+        data: dict[str, Any] = {"detail": self._detail} if self._detail else {}
+        data |= {"values": dict(self._values)} if self._values else {}
         event = Event("progress", self._stage, self._message, self._done, self._total, self._unit, elapsed, data)
         self._events.emit(event)
 

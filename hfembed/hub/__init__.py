@@ -1,9 +1,10 @@
 """Every call to the Hub; nothing else in hfembed makes one."""
 
-from hfembed.hub.chat import Chat, is_forbidden_offline, stored_token
+from hfembed.hub.chat import Chat, is_forbidden_offline
 from hfembed.hub.collections import collect
 from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, stream_dataset
-from hfembed.hub.models import REPO_ID, TUNED, ModelSource, fingerprint_model, local_model, locate_model
+from hfembed.hub.identity import acting_as, process_environment, stored_token
+from hfembed.hub.models import REPO_ID, TUNED, ModelSource, bring_model, fingerprint_model, local_model, locate_model
 from hfembed.hub.publish import Published, Upload, publish, read_back
 from hfembed.hub.tokenizers import TokenizerSource, locate_tokenizer
 
@@ -15,6 +16,8 @@ __all__ = [
     "Published",
     "TokenizerSource",
     "Upload",
+    "acting_as",
+    "bring_model",
     "collect",
     "dataset_file",
     "dataset_files",
@@ -24,6 +27,7 @@ __all__ = [
     "local_model",
     "locate_model",
     "locate_tokenizer",
+    "process_environment",
     "publish",
     "read_back",
     "stored_token",

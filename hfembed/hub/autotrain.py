@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from hfembed.errors import HubError
 from hfembed.events import Reporter
-from hfembed.hub.chat import stored_token
+from hfembed.hub.identity import client, stored_token
 from hfembed.hub.models import MODEL_FILES, locate_model
 from hfembed.hub.problems import first_line, hub_errors
 from hfembed.hub.publish import retry
@@ -149,10 +149,10 @@ class Training:
 
     def upload(self, repo: str, kind: str, files: Mapping[str, Path | bytes]) -> None:
         """Put files into a private repo."""
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd
 
         def once() -> None:
-            api = HfApi()
+            api = client()
             api.create_repo(repo, repo_type=kind, private=True, exist_ok=True)
             added = [
                 CommitOperationAdd(name, part if isinstance(part, bytes) else str(part)) for name, part in files.items()

@@ -5,13 +5,31 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from huggingface_hub import CardData, DatasetCardData, EvalResult, HfApi, ModelCardData, constants, hf_hub_download
+from huggingface_hub import (
+    CardData,
+    DatasetCardData,
+    EvalResult,
+    ModelCardData,
+    SpaceCardData,
+    constants,
+    hf_hub_download,
+)
 from huggingface_hub.errors import EntryNotFoundError
 
 from hfembed.errors import HubError
+from hfembed.hub.identity import client, token_option
 from hfembed.hub.problems import hub_errors
 
-__all__ = ["CardData", "DatasetCardData", "EvalResult", "ModelCardData", "hub_link", "is_benchmark", "read_card"]
+__all__ = [
+    "CardData",
+    "DatasetCardData",
+    "EvalResult",
+    "ModelCardData",
+    "SpaceCardData",
+    "hub_link",
+    "is_benchmark",
+    "read_card",
+]
 
 # What registers a dataset as a benchmark.
 BENCHMARK = "eval.yaml"
@@ -22,7 +40,7 @@ def read_card(repo: str, kind: str, revision: str) -> str:
     try:
         with hub_errors(f"card of {kind} {repo}"):
             try:
-                file = hf_hub_download(repo, "README.md", repo_type=kind, revision=revision)
+                file = hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, token=token_option())
             except EntryNotFoundError:
                 return ""
     except HubError:
@@ -34,7 +52,7 @@ def is_benchmark(dataset: str) -> bool:
     """Tell whether a dataset says how results on it are shown, as those do that the Hub keeps a leaderboard of."""
     try:
         with hub_errors(f"dataset {dataset}"):
-            return bool(HfApi().file_exists(dataset, BENCHMARK, repo_type="dataset"))
+            return bool(client().file_exists(dataset, BENCHMARK, repo_type="dataset"))
     except HubError:
         return False  # results that cannot be shown anywhere stay on the card
 

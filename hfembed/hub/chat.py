@@ -37,13 +37,6 @@ class Chat:
         )
 
 
-def stored_token() -> str | None:
-    """Return the token that the Hub's client is logged in with, if any."""
-    from huggingface_hub import get_token
-
-    return get_token()
-
-
 def is_forbidden_offline(error: BaseException) -> bool:
     """Tell whether HF_HUB_OFFLINE kept the client from asking."""
     from huggingface_hub.errors import OfflineModeIsEnabled

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hfembed.events import Reporter
+from hfembed.hub.identity import client
 from hfembed.hub.problems import hub_errors
 from hfembed.hub.publish import Published, retry
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
 # The Hub appends this to the words of a title.
 IDENTITY = re.compile(r"-[0-9a-f]{24}$")
 MAX_TITLE = 60
@@ -24,9 +24,7 @@ def collect(name: str, published: Sequence[Published], public: bool, report: Rep
 
     Repeating it changes nothing: the collection is found by the words of its title, and what it holds stays.
     """
-    from huggingface_hub import HfApi
-
-    api = HfApi()
+    api = client()
     with hub_errors(f"collection {name}"):
         slug = retry(lambda: _find_or_create(api, name, public), report)
         held = retry(lambda: {(item.item_type, item.item_id) for item in api.get_collection(slug).items}, report)

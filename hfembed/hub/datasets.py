@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hfembed.errors import InputError
+from hfembed.hub.identity import client, token_option
 from hfembed.hub.problems import hub_errors
 
 BEIR_CORPUS = "corpus.jsonl"
@@ -29,12 +30,20 @@ class DatasetFiles:
     paths: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class DatasetParts:
+    """What a dataset is divided into, and which of it a corpus is read from: none where that has to be named first."""
+
+    configs: tuple[str, ...] = ()
+    config: str | None = None
+    splits: tuple[str, ...] = ()
+    split: str | None = None
+
+
 def dataset_revision(repo: str, revision: str | None) -> str:
     """Return the commit that a dataset's revision points to now."""
-    from huggingface_hub import HfApi
-
     with hub_errors(f"dataset {repo}"):
-        return str(HfApi().dataset_info(repo, revision=revision).sha)
+        return str(client().dataset_info(repo, revision=revision).sha)
 
 
 def dataset_files(address: str) -> DatasetFiles:
@@ -48,7 +57,7 @@ def dataset_files(address: str) -> DatasetFiles:
     revision = dataset_revision(repo, unquote(match["revision"]) if match["revision"] else None)
     with hub_errors(f"dataset {repo}"):
         # Instances remember the address of the Hub and what they listed; this one is to know nothing yet.
-        files = HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
+        files = HfFileSystem(endpoint=constants.ENDPOINT, token=token_option(), skip_instance_cache=True)
         root = f"datasets/{repo}@{revision}"
         found = files.glob(f"{root}/{within}") if any(sign in within for sign in WILD) else [f"{root}/{within}"]
         paths = {path for name in found for path in files.find(name.rstrip("/"))}
@@ -66,7 +75,7 @@ def dataset_file(repo: str, revision: str, path: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     with hub_errors(f"file {path} of dataset {repo}"):
-        return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
+        return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision, token=token_option()))
 
 
 def stream_dataset(repo: str, config: str | None, revision: str, split: str) -> Iterator[dict[str, Any]]:
@@ -74,22 +83,43 @@ def stream_dataset(repo: str, config: str | None, revision: str, split: str) -> 
     import datasets
 
     datasets.disable_progress_bars()
+    token = token_option()
     with hub_errors(f"dataset {repo}"):
         if _is_beir(repo, revision):
             yield from datasets.load_dataset(
-                repo, data_files=BEIR_CORPUS, split="train", revision=revision, streaming=True
+                repo, data_files=BEIR_CORPUS, split="train", revision=revision, streaming=True, token=token
             )
             return
-        config = _choose_config(repo, config, datasets.get_dataset_config_names(repo, revision=revision))
-        split = _choose_split(repo, split, datasets.get_dataset_split_names(repo, config, revision=revision))
-        yield from datasets.load_dataset(repo, config, split=split, revision=revision, streaming=True)
+        config = _choose_config(repo, config, datasets.get_dataset_config_names(repo, revision=revision, token=token))
+        split = _choose_split(
+            repo, split, datasets.get_dataset_split_names(repo, config, revision=revision, token=token)
+        )
+        yield from datasets.load_dataset(repo, config, split=split, revision=revision, streaming=True, token=token)
+
+
+def dataset_parts(repo: str, config: str | None, revision: str, split: str) -> DatasetParts:
+    """Return what a dataset is divided into; nothing for a plain BEIR folder, whose documents are one file."""
+    import datasets
+
+    token = token_option()
+    with hub_errors(f"dataset {repo}"):
+        if _is_beir(repo, revision):
+            return DatasetParts()
+        configs = tuple(datasets.get_dataset_config_names(repo, revision=revision, token=token))
+        try:
+            config = _choose_config(repo, config, list(configs))
+        except InputError:
+            return DatasetParts(configs)
+        splits = tuple(datasets.get_dataset_split_names(repo, config, revision=revision, token=token))
+        try:
+            return DatasetParts(configs, config, splits, _choose_split(repo, split, list(splits)))
+        except InputError:
+            return DatasetParts(configs, config, splits)
 
 
 def _is_beir(repo: str, revision: str) -> bool:
     """Tell whether a repo is a plain BEIR folder, whose queries and qrels are no documents."""
-    from huggingface_hub import HfApi
-
-    found = HfApi().get_paths_info(repo, [BEIR_CORPUS], revision=revision, repo_type="dataset")
+    found = client().get_paths_info(repo, [BEIR_CORPUS], revision=revision, repo_type="dataset")
     return BEIR_CORPUS in [entry.path for entry in found]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hfembed.hub.identity import client
 from hfembed.hub.problems import hub_errors
 
 # How far off a count of rows may be, as a factor: written on the card, or guessed from bytes.
@@ -12,13 +13,12 @@ TOLD, GUESSED = 1.0, 3.0
 
 def model_shapes(name: str) -> dict[str, list[int]]:
     """Return the shape of every tensor of a model on the Hub; nothing where it has no safetensors."""
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     repo, _, revision = name.partition("@")
     try:
         with hub_errors(f"model {repo}"):
-            found = HfApi().get_safetensors_metadata(repo, revision=revision or None)
+            found = client().get_safetensors_metadata(repo, revision=revision or None)
     except (NotASafetensorsRepoError, SafetensorsParsingError):
         return {}
     tensors = (pair for file in found.files_metadata.values() for pair in file.tensors.items())
@@ -27,10 +27,8 @@ def model_shapes(name: str) -> dict[str, list[int]]:
 
 def dataset_rows(repo: str, config: str | None, revision: str, row_bytes: float) -> tuple[int, float]:
     """Return how many rows a dataset has, and how far off that may be: as its card tells, else guessed from bytes."""
-    from huggingface_hub import HfApi
-
     with hub_errors(f"dataset {repo}"):
-        info = HfApi().dataset_info(repo, revision=revision, files_metadata=True)
+        info = client().dataset_info(repo, revision=revision, files_metadata=True)
     card: Any = info.card_data or {}
     told = card.get("dataset_info") or []
     configs = told if isinstance(told, list) else [told]

@@ -11,6 +11,7 @@ from typing import Any
 from hfembed.errors import HubError
 from hfembed.events import Reporter, silent
 from hfembed.hardware import Hardware
+from hfembed.hub.identity import headers
 from hfembed.hub.problems import hub_errors
 from hfembed.hub.publish import retry
 
@@ -115,11 +116,10 @@ class Jobs:
 
     def _list(self, labels: Mapping[str, str]) -> list[JobState]:
         from huggingface_hub import constants
-        from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._pagination import paginate
 
         wanted = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        found = paginate(f"{constants.ENDPOINT}/api/jobs/{self.owner}", wanted, build_hf_headers())
+        found = paginate(f"{constants.ENDPOINT}/api/jobs/{self.owner}", wanted, headers())
         jobs = [self._state(values) for values in found]
         return [job for job in jobs if labels.items() <= dict(job.labels).items()]
 
@@ -159,11 +159,10 @@ class Jobs:
 def request(method: str, path: str, **options: Any) -> Any:
     """Ask the Hub, with the token that the client is logged in with; return what it answers."""
     from huggingface_hub import constants
-    from huggingface_hub.utils._headers import build_hf_headers
     from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
     answer: Any = get_session().request(
-        method, constants.ENDPOINT + path, headers=build_hf_headers(), timeout=REQUEST_SECONDS, **options
+        method, constants.ENDPOINT + path, headers=headers(), timeout=REQUEST_SECONDS, **options
     )
     hf_raise_for_status(answer)
     return answer.json()
@@ -172,9 +171,8 @@ def request(method: str, path: str, **options: Any) -> Any:
 def read_log(path: str) -> Iterator[LogLine | None]:
     """Yield a log of the Hub from its first line, as it comes; None where there was nothing to say for a while."""
     from huggingface_hub import constants
-    from huggingface_hub.utils._headers import build_hf_headers
 
-    with _open_stream(constants.ENDPOINT + path, build_hf_headers()) as lines:
+    with _open_stream(constants.ENDPOINT + path, headers()) as lines:
         for line in lines:
             if line.startswith(("data: {", "data:{")):
                 values = json.loads(line.removeprefix("data:"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfembed.errors import HubError, ModelError
+from hfembed.hub.identity import client, token_option
 from hfembed.hub.problems import hub_errors
 from hfembed.resources import local_path
 from hfembed.run import MANIFEST, hash_file, hash_json
@@ -18,6 +19,8 @@ REPO_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 # What a model needs to run: safetensors only, never pickled weights, never code.
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.safetensors")
 MODEL_FILES_LEFT_OUT = ("onnx/*", "openvino/*", ".eval_results/*")
+# What belongs to a model beside that.
+BESIDES = ("README.md", "*.jinja", "onnx/*.onnx", "onnx/*.onnx_data")
 
 # What the model of a run is called until it is published.
 TUNED = "tuned"
@@ -85,13 +88,42 @@ def fingerprint_model(folder: Path) -> str:
     return hash_json([[file.relative_to(folder).as_posix(), hash_file(file)] for file in files])
 
 
+def bring_model(name: str, folder: Path, most_bytes: int) -> str:
+    """Bring a model of the Hub into a folder with all that belongs to it, its card and ONNX files too; return its revision.
+
+    Raises ModelError for what is no Hub id, and for a model that is larger than allowed.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils._paths import filter_repo_objects
+
+    repo, _, revision = name.partition("@")
+    if not REPO_ID.match(repo) or ".." in repo:
+        raise ModelError(f"'{name}' is not a Hub model id.", "It reads org/name[@revision].")
+    wanted = [*MODEL_FILES, *BESIDES]
+    with hub_errors(f"model {repo}"):
+        info = client().model_info(repo, revision=revision or None, files_metadata=True)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        size = sum(sizes[file] for file in filter_repo_objects(sizes, allow_patterns=wanted))
+        if size > most_bytes:
+            raise ModelError(
+                f"'{repo}' has {size / 1e9:.1f} GB; at most {most_bytes / 1e9:.1f} GB are taken here.",
+                "hfembed evaluate and hfembed push do the same on a machine of yours.",
+            )
+        snapshot_download(repo, revision=info.sha, local_dir=folder, allow_patterns=wanted, token=token_option())
+    return str(info.sha)
+
+
 def _hub_model(repo: str, revision: str | None) -> ModelSource:
     from huggingface_hub import snapshot_download
 
     with hub_errors(f"model {repo}"):
         folder = Path(
             snapshot_download(
-                repo, revision=revision, allow_patterns=list(MODEL_FILES), ignore_patterns=list(MODEL_FILES_LEFT_OUT)
+                repo,
+                revision=revision,
+                allow_patterns=list(MODEL_FILES),
+                ignore_patterns=list(MODEL_FILES_LEFT_OUT),
+                token=token_option(),
             )
         )
     if not any(folder.rglob("*.safetensors")):

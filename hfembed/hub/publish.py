@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hfembed.errors import HubError
 from hfembed.events import Reporter
+from hfembed.hub.identity import client, token_option
 from hfembed.hub.problems import causes, hub_errors, is_unreachable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
 T = TypeVar("T")
 
 # One try of a commit is several requests; on a bad day most tries lose one of them.
@@ -30,7 +30,7 @@ MAX_FILES = 100
 
 @dataclass(frozen=True)
 class Upload:
-    """What goes into one repo. kind is "model" or "dataset"; files are (path in the repo, file or content)."""
+    """What goes into one repo. kind is "model", "dataset" or "space"; files are (path in the repo, file or content)."""
 
     repo: str
     kind: str
@@ -59,10 +59,8 @@ def publish(upload: Upload, report: Reporter) -> Published:
     Everything is checked before the first byte goes up. A failed request is repeated: what is already
     there is neither sent nor committed a second time, so repeating is always safe.
     """
-    from huggingface_hub import HfApi
-
     validate(upload)
-    api = HfApi()
+    api = client()
     with hub_errors(f"{upload.kind} {upload.repo}"):
         retry(lambda: _create_repo(api, upload), report)
         number = retry(lambda: _pull_request(api, upload), report) if upload.pull_request else None
@@ -92,13 +90,23 @@ def validate(upload: Upload) -> None:
             raise HubError(f"'{name}' has {size / 1e9:,.0f} GB; the Hub takes files up to 200 GB.")
 
 
+def left_over(upload: Upload, there: Iterable[str]) -> list[str]:
+    """Return what an earlier upload left in the folders that are ours, and this one does not write."""
+    written = {name for name, _ in upload.files}
+    return [name for name in there if name.split("/")[0] in upload.owned and name not in written]
+
+
 def read_back(published: Published, files: list[tuple[str, Path | bytes]], folder: Path, report: Reporter) -> Path:
     """Download what was published at its revision into `folder` and compare every byte."""
     from huggingface_hub import snapshot_download
 
     def download() -> str:
         return snapshot_download(
-            published.repo, repo_type=published.kind, revision=published.revision, local_dir=folder
+            published.repo,
+            repo_type=published.kind,
+            revision=published.revision,
+            local_dir=folder,
+            token=token_option(),
         )
 
     with hub_errors(f"{published.kind} {published.repo}"):
@@ -153,7 +161,8 @@ def _is_dropped(error: BaseException) -> bool:
 
 
 def _create_repo(api: HfApi, upload: Upload) -> None:
-    api.create_repo(upload.repo, repo_type=upload.kind, private=not upload.public, exist_ok=True)
+    sdk = "gradio" if upload.kind == "space" else None
+    api.create_repo(upload.repo, repo_type=upload.kind, private=not upload.public, exist_ok=True, space_sdk=sdk)
 
 
 def _pull_request(api: HfApi, upload: Upload) -> int:
@@ -188,9 +197,7 @@ def _commit(api: HfApi, upload: Upload, pull_request: int | None) -> str:
     ]
     revision = f"refs/pr/{pull_request}" if pull_request else None
     there = api.list_repo_files(upload.repo, repo_type=upload.kind, revision=revision)
-    written = {name for name, _ in upload.files}
-    left_over = [name for name in there if name.split("/")[0] in upload.owned and name not in written]
-    operations += [CommitOperationDelete(name) for name in left_over]
+    operations += [CommitOperationDelete(name) for name in left_over(upload, there)]
     commit = api.create_commit(
         upload.repo, operations, commit_message=upload.message, repo_type=upload.kind, revision=revision
     )

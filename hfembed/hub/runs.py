@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from hfembed.errors import HubError
 from hfembed.events import Reporter, silent
+from hfembed.hub.identity import client, stored_token, token_option
 from hfembed.hub.problems import causes, hub_errors
 from hfembed.hub.publish import retry
 
@@ -80,7 +81,7 @@ class RunRepo:
 
         def download(_: Any) -> bytes | None:
             try:
-                return Path(hf_hub_download(self.name, path, repo_type=KIND)).read_bytes()
+                return Path(hf_hub_download(self.name, path, repo_type=KIND, token=token_option())).read_bytes()
             except LocalEntryNotFoundError:
                 raise  # not reached, which is a kind of not found to the client
             except EntryNotFoundError:
@@ -92,25 +93,25 @@ class RunRepo:
         """Bring what the repo holds now into a folder."""
         from huggingface_hub import snapshot_download
 
-        self._call(lambda _: snapshot_download(self.name, repo_type=KIND, local_dir=folder, allow_patterns=patterns))
+        self._call(
+            lambda _: snapshot_download(
+                self.name, repo_type=KIND, local_dir=folder, allow_patterns=patterns, token=token_option()
+            )
+        )
 
     def files(self) -> set[str]:
         """Return the names of what the repo holds now."""
         return set(self._call(lambda api: api.list_repo_files(self.name, repo_type=KIND)))
 
     def _call(self, what: Callable[[Any], T]) -> T:
-        from huggingface_hub import HfApi
-
         with hub_errors(f"run {self.name}"):
-            return retry(lambda: what(HfApi()), self._report)
+            return retry(lambda: what(client()), self._report)
 
 
 def find_run_repos(owner: str, prefix: str) -> list[str]:
     """Return the repos of an owner whose names begin so, newest first."""
-    from huggingface_hub import HfApi
-
     with hub_errors(f"runs of {owner}"):
-        found = retry(lambda: [entry.id for entry in HfApi().list_datasets(author=owner, search=prefix)], silent())
+        found = retry(lambda: [entry.id for entry in client().list_datasets(author=owner, search=prefix)], silent())
     return sorted((name for name in found if name.partition("/")[2].startswith(prefix)), reverse=True)
 
 
@@ -123,12 +124,10 @@ def hub_address() -> str:
 
 def who_am_i() -> Account:
     """Return who is logged in, or say that nobody is."""
-    from huggingface_hub import HfApi, get_token
-
-    if get_token() is None:
+    if stored_token() is None:
         raise HubError("Nobody is logged in to the Hub, and a run can only be sent there by someone.", "hf auth login")
     with hub_errors("account of this token"):
-        found = retry(lambda: HfApi().whoami(), silent())
+        found = retry(lambda: client().whoami(), silent())
     return Account(found["name"], tuple(entry["name"] for entry in found.get("orgs", [])))
 
 
@@ -142,12 +141,11 @@ def check_token(token: str) -> None:
 
 def missing_files(repo: str, kind: str, revision: str, wanted: Iterable[str]) -> list[str] | None:
     """Return which of these files a repo lacks at a revision; nothing at all where it or the revision is not there."""
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     def listed() -> set[str] | None:
         try:
-            return set(HfApi().list_repo_files(repo, repo_type=kind, revision=revision))
+            return set(client().list_repo_files(repo, repo_type=kind, revision=revision))
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return None
 

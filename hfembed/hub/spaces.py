@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from hfembed.errors import HubError
 from hfembed.events import Reporter, silent
 from hfembed.hardware import Hardware
+from hfembed.hub.identity import client
 from hfembed.hub.jobs import LogLine, as_hardware, read_log, request
 from hfembed.hub.problems import causes, hub_errors
 from hfembed.hub.publish import retry
@@ -23,18 +25,20 @@ AT_REST = (
     "PAUSED", "SLEEPING", "STOPPED", "RUNTIME_ERROR", "BUILD_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "DELETING",
 )  # fmt: skip
 GONE = "DELETED"
-# The smallest one sleeps when the Hub says, not when its owner does.
-OWN_SLEEP = "cpu-basic"
+# What costs nothing sleeps when the Hub says, not when its owner does.
+ZERO_GPU = "zero-a10g"
+OWN_SLEEP = ("cpu-basic", ZERO_GPU)
 START_SECONDS, LOOK_SECONDS = 60.0, 0.5
 
 
 @dataclass(frozen=True)
 class SpaceState:
-    """How a Space stands. stage is the Hub's word; one that is not known counts as live."""
+    """How a Space stands. stage is the Hub's word; one that is not known counts as live. revision: the commit that runs."""
 
     stage: str
     message: str = ""
     flavor: str | None = None
+    revision: str | None = None
 
     @property
     def is_at_rest(self) -> bool:
@@ -64,28 +68,53 @@ class Space:
         self, sdk: str, flavor: str, sleep_seconds: int, secrets: Mapping[str, str], variables: Mapping[str, str]
     ) -> None:
         """Make the Space, for its owner's eyes only, or give one that is there other settings."""
-        sleep = None if flavor == OWN_SLEEP else sleep_seconds
         if self.state().stage == GONE:
-            items = [[{"key": key, "value": value} for key, value in part.items()] for part in (secrets, variables)]
-            self._call(
-                lambda api: api.create_repo(
-                    self.name,
-                    repo_type=KIND,
-                    private=True,
-                    exist_ok=True,
-                    space_sdk=sdk,
-                    space_hardware=flavor,
-                    space_sleep_time=sleep,
-                    space_secrets=items[0],
-                    space_variables=items[1],
-                )
-            )
+            self.make(sdk, flavor, sleep_seconds, private=True, secrets=secrets, variables=variables)
             return
         for key, value in secrets.items():
             self._call(lambda api, key=key, value=value: api.add_space_secret(self.name, key, value))  # type: ignore[misc]
         for key, value in variables.items():
             self._call(lambda api, key=key, value=value: api.add_space_variable(self.name, key, value))  # type: ignore[misc]
+        self.request(flavor, sleep_seconds)
+
+    def make(
+        self,
+        sdk: str,
+        flavor: str,
+        sleep_seconds: int | None,
+        *,
+        private: bool,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Make a Space that is not there yet; nothing is in it, so nothing runs."""
+        items = [[{"key": key, "value": value} for key, value in part.items()] for part in (secrets, variables)]
+        self._call(
+            lambda api: api.create_repo(
+                self.name,
+                repo_type=KIND,
+                private=private,
+                exist_ok=True,
+                space_sdk=sdk,
+                space_hardware=flavor,
+                space_sleep_time=_sleep(flavor, sleep_seconds),
+                space_secrets=items[0] or None,
+                space_variables=items[1] or None,
+            )
+        )
+
+    def request(self, flavor: str, sleep_seconds: int | None) -> None:
+        """Ask for other hardware, and for sleep when nobody visits for so long."""
+        sleep = _sleep(flavor, sleep_seconds)
         self._call(lambda api: api.request_space_hardware(self.name, flavor, sleep_time=sleep))
+
+    def hide(self) -> None:
+        """Let nobody see it but its owner."""
+        self._call(lambda api: api.update_repo_settings(self.name, private=True, repo_type=KIND))
+
+    def address(self) -> str:
+        """Return where its app is reached while it runs."""
+        return str(self._call(lambda api: api.space_info(self.name)).host)
 
     def commit(self, files: Mapping[str, bytes], message: str) -> None:
         """Put files into it, which builds it; what is there already changes nothing."""
@@ -116,7 +145,8 @@ class Space:
                     return SpaceState(GONE)
                 raise
             flavor = runtime.hardware or runtime.requested_hardware
-            return SpaceState(str(runtime.stage), str(runtime.raw.get("errorMessage") or ""), flavor)
+            revision = runtime.raw.get("sha")
+            return SpaceState(str(runtime.stage), str(runtime.raw.get("errorMessage") or ""), flavor, revision)
 
         return self._call(once)
 
@@ -133,10 +163,12 @@ class Space:
         self._call(lambda api: api.delete_repo(self.name, repo_type=KIND, missing_ok=True))
 
     def _call(self, what: Callable[[Any], T]) -> T:
-        from huggingface_hub import HfApi
-
         with hub_errors(f"Space {self.name}"):
-            return retry(lambda: what(HfApi()), self._report)
+            return retry(lambda: what(client()), self._report)
+
+
+def _sleep(flavor: str, seconds: int | None) -> int | None:
+    return None if flavor in OWN_SLEEP else seconds
 
 
 def space_hardware(report: Reporter) -> list[Hardware]:

@@ -10,6 +10,7 @@ from typing import Any
 from yaml import YAMLError
 
 from hfembed.errors import HubError
+from hfembed.hub.identity import token_option
 from hfembed.hub.models import REPO_ID, packaged_model
 from hfembed.hub.problems import hub_errors
 from hfembed.resources import local_path
@@ -64,7 +65,7 @@ def _from_hub(repo: str, revision: str | None) -> Path:
     wanted = (TOKENIZER, *SETTINGS)
     with hub_errors(f"tokenizer of {repo}"):
         patterns = [MODULES, CARD, *wanted, *(f"*/{name}" for name in wanted)]
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, token=token_option()))
 
 
 def _in_folder(name: str, folder: Path | None) -> TokenizerSource:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import email
 import hashlib
 import io
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,20 @@ def build_wheel() -> bytes:
 def read_constraints() -> bytes:
     """Return the exact versions of everything that a run elsewhere is given."""
     return constraints_file().read_bytes()
+
+
+def requirements(extras: Iterable[str]) -> list[str]:
+    """Return what the hfembed that runs now needs with these extras, as a requirements file says it."""
+    from packaging.requirements import Requirement
+
+    described = email.message_from_string(_info()["METADATA"]).get_all("Requires-Dist") or []
+    parsed = [Requirement(line) for line in described]
+    wanted = [{"extra": extra} for extra in ("", *extras)]
+    return [
+        f"{needed.name}{needed.specifier}"
+        for needed in parsed
+        if needed.marker is None or any(needed.marker.evaluate(values) for values in wanted)
+    ]
 
 
 def _files() -> Iterator[tuple[str, Path]]:

@@ -58,8 +58,9 @@ class Order:
     """What is to be done, and under what conditions.
 
     recipe: with absolute paths. run: where the results end up. owner: whose account pays. secrets: variables that the
-    run is given, besides what everyone may see. seconds: after which it is ended. again: an earlier launch to go on
-    with.
+    run is given, besides what everyone may see. seconds: after which it is ended. keep: in a repo of the owner's too,
+    where it works here. variables: what its process finds in its environment here.
+    alone: only the last stage is done, from what lies in the run. again: an earlier launch to go on with.
     """
 
     id: str
@@ -74,6 +75,9 @@ class Order:
     owner: str | None = None
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     seconds: int | None = None
+    keep: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
+    alone: bool = False
     again: Launch | None = None
 
     @property
@@ -148,6 +152,7 @@ def begin(order: Order, offer: Offer, launcher: LauncherName, owner: str, repo: 
         load=order.load,
         extras=list(order.extras),
         attempts=[attempt],
+        alone=order.alone,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from string import Template
 
@@ -84,5 +85,7 @@ def find_homes(owners: Sequence[str], report: Reporter) -> list[Launch]:
 
     names = [name for owner in owners for name in find_run_repos(owner, REPO_PREFIX)]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="homes") as threads:
-        found = [launch for launch in threads.map(read, names) if launch is not None]
+        # Each thread speaks to the Hub as whoever asks.
+        asked = [threads.submit(copy_context().run, read, name) for name in names]
+    found = [launch for launch in (answer.result() for answer in asked) if launch is not None]
     return sorted(found, key=lambda launch: launch.id, reverse=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from hfembed.errors import LaunchError
 from hfembed.hardware import Hardware
+from hfembed.hub import process_environment
 from hfembed.hub.runs import RunRepo
 from hfembed.launch.contract import Offer, Order, begin, begun
-from hfembed.launch.home import note
+from hfembed.launch.home import home_name, note, settle
 from hfembed.launch.keeper import bring_run
 from hfembed.launch.record import (
     Launch,
@@ -26,9 +27,11 @@ from hfembed.launch.record import (
     this_machine,
     write_link,
 )
+from hfembed.resources import PACKAGE
 from hfembed.run import LAYOUT, REPO_LAYOUT, Run
 
 HERE = "this machine"
+WORK = "work"
 LOOK_SECONDS = 0.1
 # A process that is asked to end keeps what is done first.
 GRACE_SECONDS = 15.0
@@ -51,9 +54,13 @@ class Local:
         """Start the worker as the head of a session of its own."""
         run = order.run
         run.path(LAYOUT.outcome).unlink(missing_ok=True)
-        launch = begin(order, offer, self.name, this_machine(), order.again.repo if order.again else None)
+        launch = begin(order, offer, self.name, this_machine(), _kept_in(order))
+        if launch.repo and order.again is None:
+            repo = RunRepo(launch.repo)
+            repo.create()
+            settle(repo, order, launch)
         write_link(run, launch)  # the worker reads it
-        launch = begun(launch, str(self._start(run, self.environment(order))))
+        launch = begun(launch, str(self._start(run, {**order.variables, **self.environment(order)})))
         write_link(run, launch)
         if launch.repo:
             note(RunRepo(launch.repo), launch)
@@ -64,18 +71,19 @@ class Local:
         return {}
 
     def _start(self, run: Run, more: Mapping[str, str]) -> int:
-        command = [sys.executable, "-m", "hfembed", "work", "--folder", str(run.folder.resolve())]
+        command = [sys.executable, "-m", "hfembed", WORK, "--folder", str(run.folder.resolve())]
+        # Where it was started from may go away, and holds nothing that a name in the recipe should mean.
         with run.path(LAYOUT.launch_log).open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, **more},
+                cwd=run.folder, env={**process_environment(), **_import_path(), **more},
             )  # fmt: skip
         return process.pid
 
     def standing(self, launch: Launch, run: Run | None) -> Standing:
         """Look for the process and for what it wrote last."""
         attempt = launch.attempt
-        if attempt.owner != this_machine() or run is None:
+        if attempt.owner != this_machine():
             outcome = self.outcome(launch, run)
             if outcome is None:
                 return Standing(stage="ELSEWHERE", is_over=False, message=f"It was begun on {attempt.owner}.")
@@ -146,13 +154,27 @@ def this_hardware() -> Hardware:
     return Hardware("local", HERE, cpus, pages * size / 1e9)
 
 
+def _kept_in(order: Order) -> str | None:
+    if order.again is not None:
+        return order.again.repo
+    return home_name(str(order.owner), order.id) if order.keep else None
+
+
+def _import_path() -> dict[str, str]:
+    """Return the variable by which a process finds this very hfembed, installed or not."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]))}
+
+
 def _ended(outcome: Outcome) -> Standing:
     message = outcome.error["message"] if outcome.error else ""
     return Standing(stage="ERROR" if outcome.error else "COMPLETED", is_over=True, message=message)
 
 
-def _is_alive(process: int, run: Run) -> bool:
-    """Tell whether a process still works on this run, and is no later one of its number."""
+def _is_alive(process: int, run: Run | None) -> bool:
+    """Tell whether a process still works on this run, and is no later one of its number.
+
+    Where the run's folder is not known, that it works on some run has to do.
+    """
     try:
         status = Path(f"/proc/{process}/stat")
         if not Path("/proc/self").exists():
@@ -160,6 +182,6 @@ def _is_alive(process: int, run: Run) -> bool:
             return True
         command = Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8", errors="replace")
         is_zombie = status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
-        return not is_zombie and str(run.folder.resolve()) in command.split("\0")
+        return not is_zombie and (str(run.folder.resolve()) if run else WORK) in command.split("\0")
     except OSError:
         return False

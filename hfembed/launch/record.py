@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -84,6 +85,7 @@ class Sent(Entry):
 class Launch(Entry):
     """A run that was sent somewhere, with every attempt at it; the last one counts.
 
+    alone: the last stage is done from what lies in the run, and nothing before it is looked at again.
     repo: where on the Hub it is kept; nothing for one that never left this machine. load and extras: what it weighs
     and which libraries it needs, so that it can be sent on from anywhere.
     """
@@ -99,6 +101,7 @@ class Launch(Entry):
     load: Workload
     extras: list[str]
     attempts: list[Attempt]
+    alone: bool = False
 
     @property
     def attempt(self) -> Attempt:
@@ -152,8 +155,8 @@ def now() -> str:
 
 
 def this_machine() -> str:
-    """Return the name that a process here is known by."""
-    return socket.gethostname()
+    """Return the name that a process here is known by; a Space keeps its own through every restart."""
+    return os.environ.get("SPACE_ID") or socket.gethostname()
 
 
 def write_link(run: Run, launch: Launch) -> None:

@@ -19,7 +19,7 @@ from hfembed.launch.inputs import find_inputs, hash_recipe, unpack, with_inputs
 from hfembed.launch.jobs import HubJobs
 from hfembed.launch.keeper import bring_run, kept_stages
 from hfembed.launch.local import Local
-from hfembed.launch.record import Launch, LauncherName, new_id
+from hfembed.launch.record import Launch, LauncherName, new_id, read_link
 from hfembed.launch.space import HubSpaces
 from hfembed.launch.workload import measure_workload
 from hfembed.mismatch import refuse_mismatch
@@ -30,13 +30,17 @@ from hfembed.run import LAYOUT, REPO_LAYOUT, Run, make_folder
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the user allows: whose account pays, for how long, for how much, with which token, a second time."""
+    """What the user wants: whose account pays, for how long, for how much, with which token, a second time.
+
+    keep: a run that works on this machine is kept on the Hub too, so that any machine can go on with it.
+    """
 
     owner: str | None = None
     seconds: int | None = None
     max_cost: float | None = None
     token_from: str | None = None
     twice: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def plan(
         recipe = with_autotrain(recipe, str(place.flavor))
     last = last_stage(recipe, until)
     done = _done(recipe, run, last, rerun) | set(given)
-    inputs = () if place.launcher.works_here else tuple(find_inputs(recipe))
+    stays = place.launcher.works_here and not conditions.keep
+    inputs = () if stays else tuple(find_inputs(recipe))
     recipe_hash = hash_recipe(recipe, inputs or find_inputs(recipe))
     order = Order(
         id=new_id(recipe_hash),
@@ -97,6 +102,7 @@ def plan(
         load=measure_workload(recipe, run, sum(entry.size() for entry in inputs)),
         extras=tuple(extras_of(recipe, last)),
         inputs=inputs,
+        keep=conditions.keep,
     )
     return _price(order, place, conditions, [name for name in _until(last) if name not in done], report)
 
@@ -104,7 +110,7 @@ def plan(
 def plan_again(launch: Launch, run: Run, place: Place, conditions: Conditions, report: Reporter) -> Plan:
     """Look at the same for a launch that ended before it was done, to go on with it there or elsewhere."""
     repo = RunRepo(launch.repo, report) if launch.repo else None
-    if place.launcher.works_here and repo:
+    if place.launcher.works_here and repo and not _is_here(launch, run):
         _bring_all(repo, launch, run)
     at_home = not place.launcher.works_here and repo is not None
     done = kept_stages(repo) if at_home and repo else set(manifests(run))
@@ -135,6 +141,8 @@ def send(found: Plan) -> Launch:
 def _price(order: Order, place: Place, conditions: Conditions, left: Sequence[str], report: Reporter) -> Plan:
     launcher = launcher_of(place.launcher, report, place.flavor)
     remote = place.launcher is not LauncherName.LOCAL
+    if order.keep:
+        order = replace(order, owner=find_owner(conditions.owner))
     if remote:
         last = order.again.attempt if order.again else None
         owner = find_owner(conditions.owner or (last.owner if last and not last.launcher.works_here else None))
@@ -186,6 +194,12 @@ def _done(recipe: Recipe, run: Run, until: str, rerun: str | None) -> set[str]:
 
 def _until(last: str) -> tuple[str, ...]:
     return NAMES[: NAMES.index(last) + 1]
+
+
+def _is_here(launch: Launch, run: Run) -> bool:
+    """Tell whether the last attempt worked in this very folder: what it holds is newer than what the Hub keeps."""
+    link = read_link(run) if run.folder.is_dir() else None
+    return link is not None and link.attempt == launch.attempt and launch.attempt.launcher.works_here
 
 
 def _kept_recipe(repo: RunRepo) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -66,4 +67,6 @@ def survey(launches: Sequence[Launch], report: Reporter) -> list[Surveyed]:
         return Surveyed(launch, standing, spent(launch.attempt, standing, outcome))
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="survey") as threads:
-        return list(threads.map(look, launches))
+        # Each thread speaks to the Hub as whoever asks.
+        asked = [threads.submit(copy_context().run, look, launch) for launch in launches]
+        return [answer.result() for answer in asked]

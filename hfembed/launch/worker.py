@@ -21,6 +21,7 @@ from hfembed.events import Event, Events, Listener, Reporter
 from hfembed.hub.runs import RunRepo
 from hfembed.launch.inputs import unpack, with_inputs
 from hfembed.launch.keeper import Keeper
+from hfembed.launch.queue import QUEUE, turn
 from hfembed.launch.record import Launch, Outcome, now, read_launch, read_link
 from hfembed.launch.stream import Printer
 from hfembed.recipe import Recipe, read_recipe
@@ -86,8 +87,11 @@ def work(launch: Launch, recipe: Recipe, run: Run, printer: Listener) -> int:
         keeper = stack.enter_context(Keeper(run, repo, recipe.train.checkpoint_seconds, report)) if repo else None
         listeners += [keeper] if keeper else []
         try:
-            with _ending_after(_own_limit(launch)):
-                pipeline.run(recipe, run, until=launch.until, rerun=_rerun(launch, run), listeners=listeners)
+            with turn(Reporter(QUEUE, Events(listeners=[printer]))), _ending_after(_own_limit(launch)):
+                if launch.alone:
+                    pipeline.run_stage(launch.until, recipe, run, listeners=listeners)
+                else:
+                    pipeline.run(recipe, run, until=launch.until, rerun=_rerun(launch, run), listeners=listeners)
         except HfembedError as problem:
             error = problem.to_json()
         except Exception as problem:

@@ -58,7 +58,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Look at dev when it is time, and save when it was long ago."""
         step = state.global_step
-        self._task.advance(detail=self._detail(state))
+        self._task.advance(detail=self._detail(state), values=self._values(state))
         if step in self._looks:
             self._trainer.log(self._seen())
             control.should_log = True  # the loss of this step is yet to be logged
@@ -114,6 +114,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def _detail(self, state: Any) -> str:
         last = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
         return "" if last is None else f"loss {last:.3f}"
+
+    def _values(self, state: Any) -> dict[str, float]:
+        """Return the last loss and the last score on dev, for whoever draws their curves."""
+        last = {name: value for entry in state.log_history for name, value in entry.items() if name in ("loss", DEV)}
+        return {name: float(value) for name, value in last.items()}
 
     def _is_late(self, state: Any) -> bool:
         """Tell whether a checkpoint is due; the first process decides for all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -164,3 +165,22 @@ def test_a_process_here_is_ended_by_its_time_killed_cancelled_and_goes_on_each_t
     assert [entry["number"] for entry in done["launch"]["attempts"]] == [1, 2, 3, 4]
     assert [stage["name"] for stage in done["stages"]] == ["pull", "generate"]
     assert gate.asked - asked == ANSWERS - had
+
+
+def test_a_kept_run_of_this_machine_goes_on_though_its_folder_is_lost(away, corpus: Path, slow: list[str], gate: Gate):
+    gate.allow(4)
+    identity = away.send(corpus, "local", "--keep", *slow)
+    away.wait_for(lambda: kept_answers(away, identity) == 4)
+    (row,) = [row for row in away.call("runs")["runs"] if row["launch"]["id"] == identity]
+    assert row["standing"]["stage"] == "RUNNING" and row["launch"]["attempts"][0]["launcher"] == "local"
+    away.kill_worker(str(away.folder / "run"))
+    shutil.rmtree(away.folder / "run")
+    shutil.rmtree(corpus)  # what it reads was sent along
+    (row,) = [row for row in away.call("runs")["runs"] if row["launch"]["id"] == identity]
+    assert row["standing"]["stage"] == "ERROR"
+    asked = gate.asked
+    gate.allow()
+    done = away.call("run", "--resume", identity, "--run", "back")
+    assert done["outcome"]["error"] is None
+    assert [stage["name"] for stage in done["stages"]] == ["pull", "generate"]
+    assert gate.asked - asked == ANSWERS - 4
