@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -52,16 +52,32 @@ class Precision(StrEnum):
 class Embedder:
     """A model and the store of what it has encoded."""
 
-    def __init__(self, source: ModelSource, folder: Path, report: Reporter | None = None) -> None:
-        """Use the model of `source`; keep embeddings below `folder`."""
+    def __init__(
+        self,
+        source: ModelSource,
+        folder: Path,
+        report: Reporter | None = None,
+        load: Callable[[ModelSource], SentenceTransformer] | None = None,
+    ) -> None:
+        """Use the model of `source`; keep embeddings below `folder`. load: where it may be in memory already."""
         self.source = source
+        self._load = load
         self._folder = folder / hash_json([source.fingerprint])[:16]
         self._report = report or silent()
 
     @cached_property
     def model(self) -> SentenceTransformer:
         """The loaded model; untouched while everything asked for is in the store."""
-        return load_model(self.source)
+        return (self._load or load_model)(self.source)
+
+    def lacks(self, texts: Sequence[str]) -> int:
+        """Return how many documents have yet to be encoded."""
+        file = self._folder / "precision.json"
+        known = json.loads(file.read_text(encoding="utf-8"))["precision"] if file.is_file() else None
+        if known is None:
+            return len(texts)
+        store = VectorStore(self._folder / f"{Role.DOCUMENT}-{Precision(known)}")
+        return sum(np.uint64(text_key(text)) not in store for text in texts)
 
     def documents(self, texts: Sequence[str]) -> Vectors:
         """Return the unit vectors of documents, in order."""

@@ -86,7 +86,7 @@ def _pairs(path: Path) -> Iterator[tuple[str, str]]:
     if path.is_dir():
         yield from _beir(path)
         return
-    rows = _rows(path)
+    rows = labelled_rows(path)
     for number, row in enumerate(rows, 1):
         query = next((row[name] for name in QUERY_NAMES if row.get(name)), None)
         found = next((row[name] for name in (*ID_NAMES, *TEXT_NAMES) if row.get(name)), None)
@@ -96,11 +96,15 @@ def _pairs(path: Path) -> Iterator[tuple[str, str]]:
             yield query, str(answer)
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def labelled_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a .jsonl, .csv or .tsv file."""
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            yield from csv.DictReader(handle, delimiter="\t" if suffix == ".tsv" else ",")
+            try:
+                yield from csv.DictReader(handle, delimiter="\t" if suffix == ".tsv" else ",")
+            except csv.Error as error:
+                raise InputError(f"'{path}' cannot be read as a table: {error}.", FORMS) from None
     elif suffix in (".jsonl", ".ndjson"):
         yield from _json_lines(path)
     else:
@@ -127,6 +131,6 @@ def _beir(folder: Path) -> Iterator[tuple[str, str]]:
         raise InputError(f"'{folder}' has no queries.jsonl, or no qrels/*.tsv.", FORMS)
     texts = {str(row["_id"]): str(row["text"]) for row in _json_lines(folder / "queries.jsonl")}
     for table in tables:
-        for row in _rows(table):
+        for row in labelled_rows(table):
             if float(row["score"]) > 0 and row["query-id"] in texts:
                 yield texts[row["query-id"]], str(row["corpus-id"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+K = TypeVar("K", int, str)
 
 QUERY_BLOCK = 1_024
 DOCUMENT_BLOCK = 8_192
@@ -105,6 +107,21 @@ def pair_scores(queries: Vectors, documents: Vectors, pairs: Pairs) -> Vectors:
         chosen = np.asarray(queries[pairs.queries[part]])
         scores[part] = exact_scores(chosen, documents, pairs.documents[part, None])[:, 0]
     return scores
+
+
+def fuse(rankings: Sequence[Mapping[K, float]]) -> dict[K, float]:
+    """Add up each document's scores, standardised over all that any ranking found.
+
+    A document that a ranking left out counts there as the worst it found: it is no better than that.
+    """
+    union = sorted({identity for scores in rankings for identity in scores})
+    total = np.zeros(len(union))
+    for scores in filter(None, rankings):
+        worst = min(scores.values())
+        values = np.array([scores.get(identity, worst) for identity in union], dtype=np.float64)
+        # Where all are alike the ranking has nothing to say.
+        total += (values - values.mean()) / (values.std() or 1.0)
+    return dict(zip(union, total.tolist(), strict=True))
 
 
 class _Numpy:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import keep_documents, some_documents, write_beir, write_jsonl
 
-from hfembed.compare import compare, to_json
+from hfembed.compare import Library, compare, to_json
+from hfembed.compare.library import DEPTH
 from hfembed.embed import Embedder
 from hfembed.errors import CorpusError, InputError, ModelError
 from hfembed.hub import local_model
+from hfembed.ranking import fuse
 from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Run
 
@@ -51,14 +54,62 @@ def test_moved_counts_places_risen_against_the_first_model(corpus: Path, tiny_mo
     assert [hit.moved for hit in third.hits] == [0] * 6
 
 
-def test_a_run_serves_as_corpus_and_as_model(tmp_path: Path, tiny_model: Path):
-    import shutil
-
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Path) -> Run:
     run = Run(tmp_path / "run")
     rows = [{"id": row["_id"], "title": row["title"], "text": row["text"]} for row in some_documents(12)]
     keep_documents(run, rows)
-    run.write_recipe(Recipe())
+    run.write_recipe(Recipe(base=str(tiny_model)))
     shutil.copytree(tiny_model, run.path(LAYOUT.model))
+    return run
+
+
+def test_bm25_finds_other_forms_of_a_word(corpus: Path):
+    (ranking,) = compare(["bm25"], str(corpus), "leaking pumps", 5)
+    assert ranking.hits[0].id == "d0" and "pump of unit 0 leaks" in ranking.hits[0].text
+
+
+def test_hybrid_adds_up_what_a_model_and_bm25_found(corpus: Path, tiny_model: Path):
+    dense, words, hybrid = compare([str(tiny_model), "bm25", "hybrid"], str(corpus), QUERY, 20)
+    parts = [{hit.id: hit.score for hit in ranking.hits} for ranking in (dense, words)]
+    expected = fuse(parts)
+    assert len(parts[0]) <= DEPTH and {hit.id for hit in hybrid.hits} == set(expected)
+    for hit in hybrid.hits:
+        assert hit.score == pytest.approx(expected[hit.id], abs=0.01)  # the parts are shown rounded
+    (named,) = compare([f"hybrid:{tiny_model}"], str(corpus), QUERY, 20)
+    assert [hit.id for hit in named.hits] == [hit.id for hit in hybrid.hits]
+
+
+def test_hybrid_needs_a_model(corpus: Path):
+    with pytest.raises(InputError, match="no model is named"):
+        compare(["bm25", "hybrid"], str(corpus), QUERY)
+
+
+def test_base_tuned_and_hybrid_are_words_where_the_corpus_is_a_run(run: Run, tiny_model: Path):
+    names = ["base", "tuned", "bm25", "hybrid"]
+    rankings = compare(names, str(run.folder), QUERY, 4)
+    assert [ranking.model for ranking in rankings] == names
+    assert [hit.id for hit in rankings[0].hits] == [hit.id for hit in rankings[1].hits]
+    (joined,) = compare([f"hybrid:{tiny_model}"], str(run.folder), QUERY, 4)
+    assert [hit.id for hit in joined.hits] == [hit.id for hit in rankings[3].hits]
+
+
+def test_a_query_is_kept_nowhere(corpus: Path, tiny_model: Path, tmp_path: Path):
+    compare([str(tiny_model)], str(corpus), QUERY, 2)
+    stores = {file.parent.name.partition("-")[0] for file in (tmp_path / "hfembed-cache").rglob("vectors.f32")}
+    assert stores == {"document"}
+
+
+def test_models_and_documents_in_memory_serve_the_next_query(corpus: Path, tiny_model: Path):
+    library = Library()
+    first = compare([str(tiny_model), "bm25"], str(corpus), QUERY, 5, library=library)
+    assert len(library.models) == len(library.vectors) == len(library.indexes) == len(library.corpora) == 1
+    again = compare([str(tiny_model), "bm25"], str(corpus), QUERY, 5, library=library)
+    assert [ranking.hits for ranking in first] == [ranking.hits for ranking in again]
+    assert len(library.models) == len(library.vectors) == len(library.indexes) == len(library.corpora) == 1
+
+
+def test_a_run_serves_as_corpus_and_as_model(run: Run, tiny_model: Path):
     rankings = compare([str(run.folder), str(tiny_model)], str(run.folder), QUERY, 4)
     assert [hit.id for hit in rankings[0].hits] == [hit.id for hit in rankings[1].hits]
     assert [hit.moved for hit in rankings[1].hits] == [0] * 4

@@ -19,10 +19,11 @@ from mteb.types import PromptType
 from hfembed.embed import Embedder, Vectors
 from hfembed.evaluate.collection import Collection
 from hfembed.evaluate.metrics import CUTOFFS, METRICS, query_metrics
+from hfembed.ranking import fuse
 from hfembed.run import hash_json
 
 __all__ = [
-    "METRICS", "CachedEncoder", "Collection", "Fusion", "Scores", "load_bm25",
+    "METRICS", "CachedEncoder", "Collection", "Fusion", "Scores", "fuse", "load_bm25",
     "score_bm25", "score_embedder", "score_fusion",
 ]  # fmt: skip
 
@@ -84,21 +85,6 @@ class Fusion:
     def search(self, queries: Any, **_: Any) -> Rankings:
         """Return the joined ranking of every query."""
         return {identity: fuse([found[identity] for found in self._rankings]) for identity in queries["id"]}
-
-
-def fuse(rankings: list[dict[str, float]]) -> dict[str, float]:
-    """Add up each document's scores, standardised over all that any ranking found.
-
-    A document that a ranking left out counts there as the worst it found: it is no better than that.
-    """
-    union = sorted({identity for scores in rankings for identity in scores})
-    total = np.zeros(len(union))
-    for scores in filter(None, rankings):
-        worst = min(scores.values())
-        values = np.array([scores.get(identity, worst) for identity in union], dtype=np.float64)
-        # Where all are alike the ranking has nothing to say.
-        total += (values - values.mean()) / (values.std() or 1.0)
-    return dict(zip(union, total.tolist(), strict=True))
 
 
 def score_embedder(collection: Collection, embedder: Embedder, name: str) -> Scores:

@@ -1,0 +1,24 @@
+"""compare: one query or many, one corpus, several models side by side."""
+
+from hfembed.compare.contender import BASE, BM25, HYBRID, TUNED, Contender, read_contenders
+from hfembed.compare.corpus import Searched, cache_folder, read_documents
+from hfembed.compare.library import Library
+from hfembed.compare.rankings import Hit, Ranking, compare, rank, to_json
+
+__all__ = [
+    "BASE",
+    "BM25",
+    "HYBRID",
+    "TUNED",
+    "Contender",
+    "Hit",
+    "Library",
+    "Ranking",
+    "Searched",
+    "cache_folder",
+    "compare",
+    "rank",
+    "read_contenders",
+    "read_documents",
+    "to_json",
+]
