@@ -191,5 +191,5 @@ def _difference(report: dict[str, Any]) -> dict[str, Any]:
     return {
         **{metric: {key: row[key] for key in kept} for metric, row in report["metrics"].items()},
         "verdict": report["verdict"],
-        "sentence": report["sentence"].replace("tuned", MODEL),
+        "sentence": report["sentence"].replace("tuned model", MODEL).replace("tuned", MODEL),
     }

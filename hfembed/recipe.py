@@ -26,10 +26,15 @@ from hfembed.resources import presets_folder
 DEFAULT_PRESET = "instant"
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 
+# Of a value that an error sentence quotes.
+SHOWN_LETTERS = 200
+
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Model = TypeVar("Model", bound=BaseModel)
 
 RepoId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+TITLE_LETTERS, CARD_LETTERS = 100, 2_000
+CardText = Annotated[str, Field(min_length=1, max_length=CARD_LETTERS)]
 
 
 class ChunkBy(StrEnum):
@@ -632,6 +637,17 @@ class Export(Section):
     sample: int = Field(256, ge=2, description="documents that parity and speed are measured on")
 
 
+class Words(Section):
+    """What a person says on the cards, beside what the run tells; paragraphs, lists and addresses stay what they are."""
+
+    title: str | None = Field(None, min_length=1, max_length=TITLE_LETTERS, description="heading of the model card")
+    summary: CardText | None = Field(None, description="what the model is, first on its card")
+    intended_use: CardText | None = Field(None, description="what the model is for, and what not")
+    limitations: CardText | None = Field(None, description="limits that no test shows, below those that the run found")
+    contact: CardText | None = Field(None, description="whom to ask, on both cards")
+    dataset_summary: CardText | None = Field(None, description="what the dataset is, first on its card")
+
+
 class Push(Section):
     """Where results are published."""
 
@@ -643,6 +659,7 @@ class Push(Section):
     collection: bool | RepoId = Field(
         False, description="group model and dataset: ORG/TITLE of a collection, or true for one named as the model"
     )
+    words: Words = Field(Words(), description="what a person says on the cards")
 
 
 class Recipe(Section):
@@ -832,7 +849,12 @@ def _sentence(model: type[BaseModel], key: str, problems: list[dict[str, Any]]) 
         return f"unknown key '{key}'; allowed: {choices(known)}. {nearest(str(last), known)}".strip()
     rules = [_rule(problem) for problem in problems]
     guess = next((found for problem in problems if (found := _nearest_choice(problem, problem["input"]))), "")
-    return f"'{key}' is {first['input']!r}, but must be {' or '.join(rules)}. {guess}".strip()
+    return f"'{key}' is {_shown(first['input'])}, but must be {' or '.join(rules)}. {guess}".strip()
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN_LETTERS else f"{shown[:SHOWN_LETTERS]}…"
 
 
 def _rule(problem: Mapping[str, Any]) -> str:
@@ -841,6 +863,8 @@ def _rule(problem: Mapping[str, Any]) -> str:
         "too_short": "a list with at least one item",
         "model_type": "a group of keys and values",
     }
+    if problem["type"] == "string_too_long":
+        return f"at most {problem['ctx']['max_length']:,} characters long"
     return words.get(problem["type"], str(problem["msg"]).removeprefix("Input should be "))
 
 

@@ -20,7 +20,7 @@ from hfembed.corpus import Documents
 from hfembed.errors import HubError
 from hfembed.hub.cards import hub_link
 from hfembed.push import dataset_files, model_files, run_facts
-from hfembed.push.card import cell, check_card, duration, python_text
+from hfembed.push.card import cell, check_card, duration, prose, python_text
 from hfembed.push.energy import estimate
 from hfembed.push.facts import Facts
 from hfembed.push.limits import limitations
@@ -29,6 +29,7 @@ from hfembed.push.origins import Origin, combine_licences, read_front_matter
 from hfembed.push.queries import read_changes
 from hfembed.push.serving import Serving
 from hfembed.push.texts import find_terms, histogram
+from hfembed.recipe import apply_settings
 from hfembed.run import LAYOUT, Run
 
 pytestmark = pytest.mark.xdist_group("cards")
@@ -247,6 +248,43 @@ def test_text_of_a_corpus_cannot_break_a_table_or_a_snippet():
     assert cell("word " * 100).endswith("…")
     assert ast.literal_eval(python_text(evil)) == " ".join(evil.split())
     assert len(ast.literal_eval(python_text("word " * 100))) <= 80
+
+
+WORDS = {
+    "title": "Unit *search*",
+    "summary": "Finds units.\n\nAsk it as <b>you</b> like.",
+    "intended_use": "- Technicians\n- nobody else",
+    "limitations": "Nothing in French.",
+    "contact": "ada_l@example.org, https://example.org/a_b_c.",
+    "dataset_summary": "Queries on units.",
+}
+
+
+def test_words_of_a_person_stand_on_the_cards_where_they_belong(facts: Facts, tmp_path: Path):
+    values = facts.recipe.model_dump(mode="json")
+    said = facts.under(apply_settings(values, options={f"push.words.{key}": text for key, text in WORDS.items()}))
+    model = model_card(said, MODEL, DATASET, Serving.read(facts.run.path(LAYOUT.model)), [])
+    dataset = dict(dataset_files(said, DATASET, tmp_path, MODEL))["README.md"]
+    assert isinstance(dataset, bytes)
+    body = model.partition("\n---\n")[2]
+    assert body.startswith(
+        "\n# Unit \\*search\\*\n\nFinds units.\n\nAsk it as \\<b\\>you\\</b\\> like.\n\nA text embedding model"
+    )
+    assert "\n## What it is for\n\n- Technicians\n- nobody else\n\n## How to use it\n" in body
+    assert "1 too short.\n\nNothing in French.\n\n## Licence\n" in body
+    contact = "## Contact\n\n<ada_l@example.org>, <https://example.org/a_b_c>.\n"
+    assert f"{contact}\n## Citations\n" in body and dataset.decode().endswith(contact)
+    assert "\n# unit-triplets\n\nQueries on units.\n\nTraining data" in dataset.decode()
+    assert yaml.safe_load(public_recipe(said))["push"]["words"]["summary"] == WORDS["summary"]
+
+
+def test_what_a_person_writes_cannot_become_markup():
+    evil = "# head\n---\n=====\n+ plus\n| a | b |\n    code\n<!-- x -->\n![i](https://e.example/x.png) `c` ~~s~~"
+    written = prose(evil)
+    lines = written.splitlines()
+    assert lines[0] == "\\# head" and lines[1] == "\\---" and lines[2] == "\\=====" and lines[3] == "\\+ plus"
+    assert "\\!" not in written and "!\\[i\\](<https://e.example/x.png>)" in written
+    assert prose("Three:\n• one\n* two") == "Three:\n\n- one\n- two"
 
 
 def test_times_and_lengths_are_told_as_people_do():

@@ -195,6 +195,7 @@ def test_an_unknown_key_unlike_any_other_gets_no_guess():
         ("evaluate.bootstrap=99", ("'evaluate.bootstrap'", "99", "100")),
         ("train.phases=[]", ("'train.phases'", "[]", "at least")),
         ("export.variants=[fp23]", ("'export.variants.0'", "'fp23'", "'fp32' or 'int8'")),
+        ("push.words.title=" + "x" * 300, ("'push.words.title'", "at most 100 characters long", "xxx…, but")),
         ("push.model_repo=norepo", ("'push.model_repo'", "'norepo'")),
         ("base=", ("'base'",)),
         ("pull=3", ("'pull'", "3")),

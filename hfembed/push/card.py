@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -18,11 +19,25 @@ if TYPE_CHECKING:
     from hfembed.hub.cards import CardData
 
 MARKUP = re.compile(r"([\\`*_\[\]|<>#$~])")
+# What a person wrote may hold these; all else is text. At the head of a line `=` and `+` are markup too.
+ADDRESS = re.compile(r"https?://[^\s<>\"'`|\\]*[\w/]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+BULLET = re.compile(r"[-*•]\s+")
+LINE_HEAD = re.compile(r"^([-+=])")
 CELL_LETTERS = 110
 
 
 def render_card(template: str, metadata: CardData, **values: Any) -> str:
     """Return a card: YAML front matter, then the rendered template; refuse one that does not read back."""
+    return join_card(metadata, render_text(template, **values))
+
+
+def render_text(template: str, **values: Any) -> str:
+    """Return the text of a template, without front matter."""
+    return re.sub(r"\n{3,}", "\n\n", _environment().get_template(template).render(**values))
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(cards_folder()),
         undefined=jinja2.StrictUndefined,
@@ -32,10 +47,10 @@ def render_card(template: str, metadata: CardData, **values: Any) -> str:
         autoescape=False,
     )
     environment.filters.update(
-        cell=cell, link=hub_link, duration=duration, text=python_text, small=small_number, request=shell_request
-    )
-    body = environment.get_template(template).render(**values)
-    return join_card(metadata, re.sub(r"\n{3,}", "\n\n", body))
+        cell=cell, link=hub_link, duration=duration, text=python_text, small=small_number, request=shell_request,
+        prose=prose,
+    )  # fmt: skip
+    return environment
 
 
 def join_card(metadata: CardData, body: str) -> str:
@@ -69,6 +84,25 @@ def cell(text: object, letters: int = CELL_LETTERS) -> str:
     if len(line) > letters:
         line = line[: letters - 1].rstrip() + "…"
     return MARKUP.sub(r"\\\1", line)
+
+
+def prose(text: str) -> str:
+    """Return what a person wrote as Markdown: paragraphs, lists and addresses stay so, nothing else is markup."""
+    lines: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        bullet = BULLET.match(line)
+        if bullet and lines and lines[-1] and not lines[-1].startswith("- "):
+            lines.append("")  # a list begins after an empty line
+        lines.append(f"- {_escape(line[bullet.end() :])}" if bullet else _escape(line))
+    return "\n".join(lines).strip()
+
+
+def _escape(line: str) -> str:
+    parts, at = [], 0
+    for found in ADDRESS.finditer(line):
+        parts += [MARKUP.sub(r"\\\1", line[at : found.start()]), f"<{found[0]}>"]
+        at = found.end()
+    return LINE_HEAD.sub(r"\\\1", "".join([*parts, MARKUP.sub(r"\\\1", line[at:])]))
 
 
 def python_text(text: object, letters: int = 80) -> str:

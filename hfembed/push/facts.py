@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from hfembed.push.energy import Energy, estimate
 from hfembed.push.origins import Licence, Origin, combine_licences, find_base, find_corpus
 from hfembed.push.queries import Changes, read_changes
 from hfembed.push.texts import TextFacts, describe_texts
-from hfembed.recipe import Recipe
+from hfembed.recipe import Recipe, Words
 from hfembed.run import LAYOUT, Manifest, Run
 
 # Which folder of a run belongs to which stages; push reads all of them for the card.
@@ -43,6 +43,11 @@ class Facts:
     benchmarks: frozenset[str] = frozenset()
 
     @property
+    def words(self) -> Words:
+        """What a person says on the cards."""
+        return self.recipe.push.words
+
+    @property
     def counts(self) -> dict[str, int]:
         """Documents and queries."""
         return self.manifests["pull"].counts | self.manifests["generate"].counts
@@ -66,6 +71,12 @@ class Facts:
     def changes(self) -> Changes:
         """What became of every test query."""
         return read_changes(self.run.path(LAYOUT.per_query), self.run.path(LAYOUT.test), self.documents)
+
+    def under(self, recipe: Recipe) -> Facts:
+        """Return the same facts for a recipe that publishes otherwise; what took time to find out is kept."""
+        other = replace(self, recipe=recipe)
+        vars(other).update({name: value for name, value in vars(self).items() if name in COMPUTED})
+        return other
 
     @property
     def looked_for_duplicates(self) -> bool:
@@ -138,6 +149,9 @@ class Facts:
     def energy(self) -> Energy:
         """What all of that drew, estimated."""
         return estimate(self.manifests["train"].versions.get("machine", ""), self.seconds)
+
+
+COMPUTED = [name for name, value in vars(Facts).items() if isinstance(value, cached_property)]
 
 
 def run_facts(run: Run, *, ask_hub: bool = False) -> Facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +15,22 @@ from hfembed.errors import ModelError
 from hfembed.events import Reporter, silent
 from hfembed.hub import REPO_ID, Published, Upload, local_model
 from hfembed.hub.problems import first_line
-from hfembed.push.card import join_card, render_card
+from hfembed.push.card import join_card, render_text
 from hfembed.push.deliver import deliver
+from hfembed.push.measured import KEY, Proof
 from hfembed.push.origins import FRONT_MATTER, read_front_matter
 from hfembed.push.serving import ONNX, QUANTIZED, Serving
+from hfembed.push.uploads import MESSAGE
 from hfembed.run import MANIFEST
 
 if TYPE_CHECKING:
     from hfembed.hub.cards import CardData
 
-MESSAGE = "Publish with hfembed"
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction")
 # Weights and what reads them. Pickles can run code, and checkpoints are no part of a model.
 SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".onnx", ".onnx_data", ".jinja", ".md", ".png", ".svg"}
 LEFT_OUT_FOLDERS = ("checkpoint-", "runs", "eval", "__pycache__", ".")
+UNMEASURED = "measured results; hfembed run evaluates on a corpus of yours"
 PROBES = ("a short question", "A passage of a document, with some numbers: 12.7 V, 256 tokens.", "¿Qué dice?")
 
 
@@ -45,32 +47,43 @@ class Pushed:
 
 
 def push_folder(
-    folder: Path, repo: str, *, public: bool = False, pull_request: bool = False, report: Reporter | None = None
+    folder: Path,
+    repo: str,
+    *,
+    public: bool = False,
+    pull_request: bool = False,
+    proof: Proof | None = None,
+    report: Reporter | None = None,
 ) -> Pushed:
     """Publish any sentence-transformers model; the folder itself is left as it is.
 
     Its configs go up in the form that every engine reads, and its card keeps what is written and gains
-    what the files tell. What neither tells is reported, on the card too.
+    what the files tell, and what was measured. What none of them tells is reported, on the card too.
     """
     report = report or silent()
+    with tempfile.TemporaryDirectory(prefix="hfembed-push-") as name:
+        upload, missing = folder_upload(folder, repo, Path(name), proof)
+        upload = replace(upload, public=public, pull_request=pull_request)
+        for sentence in missing:
+            report.warn(f"missing: {sentence}")
+        return Pushed(deliver(upload, Path(name), report, folder, PROBES), missing)
+
+
+def folder_upload(folder: Path, repo: str, parent: Path, proof: Proof | None = None) -> tuple[Upload, list[str]]:
+    """Write below `parent` what of a model has to be written, and return all that goes up, and what is missing."""
     source = local_model(folder.resolve().name, folder)  # refuses what is no model, and pickled weights
     if not (folder / "modules.json").is_file():
         raise ModelError(
             f"'{folder}' is a bare transformer: it does not say how tokens become one vector.",
             "Save it with SentenceTransformer(folder).save_pretrained(other) first, and push that.",
         )
-    with tempfile.TemporaryDirectory(prefix="hfembed-push-") as name:
-        work = Path(name) / "model"
-        _copy_configs(folder, work)
-        write_compatible(work, load_model(source))
-        serving = Serving.read(folder)
-        missing = list(what_is_missing(folder, serving))
-        (work / "README.md").write_text(folder_card(folder, repo, serving, missing), encoding="utf-8")
-        files = _files(folder, work)
-        for sentence in missing:
-            report.warn(f"missing: {sentence}")
-        upload = Upload(repo, "model", files, MESSAGE, public, pull_request)
-        return Pushed(deliver(upload, Path(name), report, folder, PROBES), missing)
+    work = parent / "model"
+    _copy_configs(folder, work)
+    write_compatible(work, load_model(source))
+    serving = Serving.read(folder)
+    missing = [sentence for sentence in what_is_missing(folder, serving) if proof is None or sentence != UNMEASURED]
+    (work / "README.md").write_text(folder_card(folder, repo, serving, missing, proof), encoding="utf-8")
+    return Upload(repo, "model", _files(folder, work), MESSAGE), missing
 
 
 def what_is_missing(folder: Path, serving: Serving) -> Iterator[str]:
@@ -85,7 +98,7 @@ def what_is_missing(folder: Path, serving: Serving) -> Iterator[str]:
     if not card.get("language"):
         yield "its language (language: in README.md)"
     if not card.get("model-index"):
-        yield "measured results; hfembed run evaluates on a corpus of yours"
+        yield UNMEASURED
     if not serving.tokenizer:
         yield "tokenizer.json, which text-embeddings-inference and transformers.js need"
     if not serving.plain:
@@ -94,14 +107,17 @@ def what_is_missing(folder: Path, serving: Serving) -> Iterator[str]:
         yield f"onnx/{ONNX} and onnx/{QUANTIZED}, for ONNX Runtime and transformers.js"
 
 
-def folder_card(folder: Path, repo: str, serving: Serving, missing: list[str]) -> str:
+def folder_card(folder: Path, repo: str, serving: Serving, missing: list[str], proof: Proof | None = None) -> str:
     """Return the folder's own card with its metadata filled in, or a first card where it has none."""
-    metadata = folder_metadata(_written_card(folder), serving)
+    written = _written_card(folder)
+    if proof is not None:
+        written = {**written, KEY: proof.index(written.get(KEY), repo.split("/")[-1])}
+    metadata = folder_metadata(written, serving)
     file = folder / "README.md"
     body = FRONT_MATTER.sub("", file.read_text(encoding="utf-8")).strip() if file.is_file() else ""
-    if body:
-        return join_card(metadata, body)
-    return render_card("folder.md", metadata, name=repo.split("/")[-1], repo=repo, serving=serving, missing=missing)
+    values = {"name": repo.split("/")[-1], "repo": repo, "serving": serving, "missing": missing}
+    body = body or render_text("folder.md", **values)
+    return join_card(metadata, proof.on(body) if proof else body)
 
 
 def folder_metadata(written: dict[str, Any], serving: Serving) -> CardData:
