@@ -29,6 +29,11 @@ def presets_folder() -> Path:
     return PACKAGE / "presets"
 
 
+def bases_file() -> Path:
+    """Return the list of base models that are suggested."""
+    return PACKAGE / "bases.yaml"
+
+
 def sample_folder() -> Path:
     """Return the sample corpus, in BEIR layout."""
     return PACKAGE / "sample"

@@ -23,9 +23,14 @@ class Columns:
     id: str | None
 
 
+def column_names(rows: Sequence[Row]) -> list[str]:
+    """Return the names of all columns that some rows have, in their order."""
+    return list(dict.fromkeys(name for row in rows for name in row.values))
+
+
 def choose_columns(rows: Sequence[Row], settings: Pull) -> Columns:
     """Take the columns the recipe names, and guess the others from their names and contents."""
-    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    names = column_names(rows)
     for key in ("text_column", "title_column", "id_column"):
         wanted = getattr(settings, key)
         if wanted is not None and wanted not in names:

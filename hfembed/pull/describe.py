@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,25 @@ KANA = re.compile(r"[\u3040-\u30ff]")
 TRUNCATED_WARNING = 0.05
 FOREIGN_WARNING = 0.1
 FIRST_EDGE = 16
+
+
+class Topic(StrEnum):
+    """What a finding is about."""
+
+    TRUNCATED = "truncated"
+    FOREIGN = "foreign"
+    FEW = "few"
+    REPEATED = "repeated"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a corpus that its owner should know; hint: what to do about it on the command line."""
+
+    topic: Topic
+    message: str
+    hint: str = ""
 
 
 class Measure:
@@ -107,18 +128,34 @@ def describe(report: Reporter, facts: dict[str, Any], base: str, languages_of_ba
     report.note(f"length: median {lengths['median']:,} {lengths['unit']}, longest {lengths['longest']:,}{reads}")
     if languages:
         report.note("languages: " + ", ".join(f"{code} {share:.0%}" for code, share in languages.items()))
+    for finding in findings(facts, base, languages_of_base):
+        report.warn(f"{finding.message} {finding.hint}")
+
+
+def findings(facts: dict[str, Any], base: str, languages_of_base: Sequence[str]) -> list[Finding]:
+    """Return what of a corpus the base model is not made for."""
+    found = []
     if (facts["truncated_share"] or 0) > TRUNCATED_WARNING:
-        report.warn(
-            f"{facts['truncated_share']:.0%} of the documents are longer than the {lengths['limit']} tokens that "
-            f"{base} reads; it does not see the rest of them. Cut them into chunks: --set pull.chunk.by=tokens "
-            "(or headings, sentences)"
+        limit = facts["lengths"]["limit"]
+        found.append(
+            Finding(
+                Topic.TRUNCATED,
+                f"{facts['truncated_share']:.0%} of the documents are longer than the {limit} tokens that {base} "
+                "reads; it does not see the rest of them.",
+                "Cut them into chunks: --set pull.chunk.by=tokens (or headings, sentences)",
+            )
         )
-    foreign = {code: share for code, share in languages.items() if code not in ("en", OTHER)}
+    foreign = {code: share for code, share in facts["languages"].items() if code not in ("en", OTHER)}
     if list(languages_of_base) == ["en"] and sum(foreign.values()) > FOREIGN_WARNING:
-        report.warn(
-            f"{sum(foreign.values()):.0%} of the documents are not in English ({', '.join(foreign)}), but {base} is a "
-            "model for English. Name a multilingual one: --base intfloat/multilingual-e5-small"
+        found.append(
+            Finding(
+                Topic.FOREIGN,
+                f"{sum(foreign.values()):.0%} of the documents are not in English ({', '.join(foreign)}), but {base} "
+                "is a model for English.",
+                "Name a multilingual one: --base intfloat/multilingual-e5-small",
+            )
         )
+    return found
 
 
 def _shares(languages: Counter[str]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hfembed.corpus import CorpusSource
 from hfembed.errors import CorpusError
 from hfembed.events import Reporter
-from hfembed.pull.columns import Columns, choose_columns, read_cell
+from hfembed.pull.columns import Columns, choose_columns, column_names, read_cell
 from hfembed.pull.readers import Row, read_rows
 from hfembed.recipe import Pull
 
@@ -47,6 +47,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     skipped: list[dict[str, str]] = field(default_factory=list)
     columns: Columns | None = None
+    names: list[str] = field(default_factory=list)
 
 
 class Seen:
@@ -91,6 +92,7 @@ def read_corpus(
     first = list(itertools.islice(rows, LOOK_AT_ROWS))
     if not first:
         raise CorpusError(f"The corpus '{source.name}' is empty.", "Name a corpus with documents in it.")
+    tally.names = column_names(first)
     tally.columns = columns = choose_columns(first, settings)
     stream: Iterable[Row] = itertools.chain(first, rows)
     for row in report.each(stream, "reading documents", unit="documents") if report else stream:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hfembed.corpus import DOCUMENTS, CorpusSource, join_title
+from hfembed.corpus import DOCUMENTS, join_title
 from hfembed.errors import CorpusError
 from hfembed.events import Reporter
 from hfembed.pull.chunk import make_cutter
@@ -41,7 +41,7 @@ def pull(job: Job) -> Outcome:
     draft.write(
         read_corpus(source, settings, tally, job.report, make_cutter(settings.chunk, tokenizer, job.recipe.base))
     )
-    _refuse_too_little(source, tally, len(draft.documents))
+    refuse_too_little(source.name, tally, len(draft.documents))
     names = draft.group(job.report)
     if tally.kept < MIN_DOCUMENTS:  # a single book: its chunks are all that can be split
         write_groups(draft.file, job.out / "documents.parquet", lambda rows: rows["id"].to_pylist())
@@ -142,12 +142,13 @@ def _short(text: str) -> str:
     return text if len(text) <= SAMPLE_CHARS else text[: SAMPLE_CHARS - 1] + "\u2026"
 
 
-def _refuse_too_little(source: CorpusSource, tally: Tally, rows: int) -> None:
+def refuse_too_little(name: str, tally: Tally, rows: int) -> None:
+    """Refuse a corpus of too few documents, or chunks, and say where the others went."""
     if rows >= MIN_DOCUMENTS:
         return
     why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in tally.dropped.items())
     raise CorpusError(
-        f"The corpus '{source.name}' has {tally.kept} usable document{'s' * (tally.kept != 1)} of {tally.read} read"
+        f"The corpus '{name}' has {tally.kept} usable document{'s' * (tally.kept != 1)} of {tally.read} read"
         + (f" (dropped: {why})" if why else "")
         + f"; at least {MIN_DOCUMENTS} are needed to learn from some and test on others.",
         "Add documents; if the text stands in another column: --set pull.text_column=NAME; "
