@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,25 +16,34 @@ from typing import Any
 from hfembed.cli_base import prepare_process
 from hfembed.errors import StageError
 from hfembed.events import silent
+from hfembed.front import answers, find_seat
 from hfembed.hub import Upload, publish
 from hfembed.hub.models import packaged_model
+from hfembed.launch.record import read_link
 from hfembed.localhub import LocalHub
 from hfembed.recipe import DEFAULT_BASE
 from hfembed.resources import PACKAGE, sample_folder
+from hfembed.run import Run
 
 USER = "demo"
 CORPUS, MODEL, TRIPLETS = f"{USER}/tern-handbook", f"{USER}/tern-search", f"{USER}/tern-triplets"
+
+FRONT_SECONDS = 300.0
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished demo: where things are, and what the questions of people found before and after."""
+    """A finished demo: where things are, and what the questions of people found before and after.
+
+    space: the address at which the front end compares with the run.
+    """
 
     hub: LocalHub
     run: dict[str, Any]
     search: dict[str, Any]
+    space: str
 
     @property
     def url(self) -> str:
@@ -41,7 +51,7 @@ class Demo:
         return self.hub.url
 
     def wait(self) -> None:
-        """Keep the Hub up until Ctrl-C."""
+        """Keep the Hub and the front end up until Ctrl-C."""
         self.hub.wait()
 
     def links(self) -> dict[str, str]:
@@ -66,7 +76,8 @@ def demo(root: Path, say: Say) -> Iterator[Demo]:
         run = _call(_run_command(root), environment)
         say("A process that knows nothing of hfembed loads base and tuned from the Hub and asks both")
         search = _call([str(PACKAGE / "demo_search.py"), DEFAULT_BASE, MODEL, CORPUS], environment)
-        yield Demo(hub, run, search)
+        with _front(root, environment) as address:
+            yield Demo(hub, run, search, address)
 
 
 def upload() -> None:
@@ -91,6 +102,29 @@ def _environment(url: str, token: str, root: Path) -> dict[str, str]:
     # A process of its own reads these when it starts; the token goes by environment, never by command line.
     private = {"HF_ENDPOINT": url, "HF_TOKEN": token, "HF_HOME": str(root / "cache"), "HF_HUB_OFFLINE": "0"}
     return {**os.environ, **private, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@contextmanager
+def _front(root: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Serve the front end with the demo's run in it, by a process that speaks to the demo's Hub; yield its address."""
+    seat = find_seat(root / "space")
+    command = ["-m", "hfembed", "space", "--root", str(seat.root), "--port", str(seat.port), "--no-browser"]
+    words = root / "space.log"
+    with words.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--run", str(root / "run")], env=environment, stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + FRONT_SECONDS
+        while not answers(seat):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise StageError("The front end did not come up.", f"{words} says why.")
+            time.sleep(0.1)
+        launch = read_link(Run(root / "run"))
+        yield f"{seat.url}/?tab=compare" + (f"&run={launch.id}" if launch else "")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _call(arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:

@@ -125,8 +125,8 @@ def take_code(site: Site, code: str, client: str, redirect_uri: str, verifier: s
     return Grant(**{key: row[key] for key in keys})
 
 
-def new_access_token(site: Site, grant: Grant) -> str:
-    """Return a token for an application, with the rights that its scopes ask for."""
+def new_access_token(site: Site, grant: Grant, seconds: int) -> str:
+    """Return a token for an application, with the rights that its scopes ask for, good for so many seconds."""
     token = "hf_oauth_" + secrets.token_urlsafe(32)
     scopes = set(grant.scope.split())
     role = TokenRole.WRITE if _WRITING & scopes else TokenRole.READ
@@ -136,7 +136,7 @@ def new_access_token(site: Site, grant: Grant) -> str:
         token,
         role,
         label="oauth",
-        lifetime=TOKEN_SECONDS,
+        lifetime=seconds,
         scopes=scopes,
         client=grant.client,
     )

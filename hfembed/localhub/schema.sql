@@ -58,6 +58,8 @@ CREATE TABLE IF NOT EXISTS oauth_apps (
     client TEXT PRIMARY KEY, secret_digest TEXT NOT NULL, name TEXT NOT NULL, redirect_uris TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS token_scopes (
     digest TEXT PRIMARY KEY, client TEXT NOT NULL, scopes TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS space_oauth (
+    repo TEXT PRIMARY KEY, client TEXT NOT NULL, secret TEXT NOT NULL, seconds INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS application_repos (
     repo TEXT NOT NULL, client TEXT NOT NULL, PRIMARY KEY (repo, client));
 CREATE TABLE IF NOT EXISTS job_secrets (

@@ -13,6 +13,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hfembed.localhub.checkout import write_files
 from hfembed.localhub.gitread import find_entry, resolve_revision
@@ -21,13 +22,16 @@ from hfembed.localhub.processes import base_environment, read_result, start_proc
 from hfembed.localhub.records import RepoRecord
 from hfembed.localhub.sealing import unseal
 from hfembed.localhub.site import Site
-from hfembed.localhub.spaces import ACTIVE, app_file, folder_of_space, set_stage
+from hfembed.localhub.spaces import ACTIVE, app_file, folder_of_space, front_matter, set_stage
+from hfembed.localhub.spacesignin import sign_in_variables
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1
 # As on the Hub: an app that does not listen by then has failed.
 _START_SECONDS = 30 * 60
 _REASON_LINES = 20
+_TEMPORARY = "tmp"
+_HOST = Path(__file__).with_name("spacehost.py")
 _ENDED = "The server that ran this Space has ended. Restart the Space to run it again."
 
 
@@ -164,7 +168,7 @@ class SpaceRunner:
         with self._site.open_git(record) as repo:
             commit_id = resolve_revision(repo, "main")
             name = app_file(repo, commit_id)
-            entry = find_entry(repo, commit_id, name)
+            entry, card = find_entry(repo, commit_id, name), front_matter(repo, commit_id)
         if entry is None or entry.is_folder:
             self.halt(record.key, "NO_APP_FILE", f"There is no {name} in this Space.")
             return
@@ -183,12 +187,14 @@ class SpaceRunner:
             process.wait()
         with self._guard:
             if self._asked[record.key] == asked:
-                self._start(record, folder, name, commit_id)
+                self._start(record, folder, name, card, commit_id)
 
-    def _start(self, record: RepoRecord, folder: Path, name: str, commit_id: str) -> None:
-        port = _free_port()
-        environment = _environment(self._site, record, folder, self._endpoint, port)
-        process = start_process(folder, [sys.executable, name], environment, ends_with_server=True)
+    def _start(self, record: RepoRecord, folder: Path, name: str, card: dict[str, Any], commit_id: str) -> None:
+        row = self._site.database.row("SELECT port FROM space_runs WHERE repo = ?", record.key)
+        # The same address as before where it can be had: what a browser keeps, it keeps for an address.
+        port = _free_port(row["port"] if row else None)
+        environment = _environment(self._site, record, folder, self._endpoint, port, card)
+        process = start_process(folder, [sys.executable, str(_HOST), name], environment, ends_with_server=True)
         self._runs[record.key] = Run(folder, port, process)
         self._site.database.run(
             "UPDATE space_runs SET port = ?, process = ?, commit_id = ?, visited_at = ? WHERE repo = ?",
@@ -201,7 +207,7 @@ class SpaceRunner:
         self._site.database.run("UPDATE spaces SET hardware = requested WHERE repo = ?", record.key)
         set_stage(self._site, record.key, "APP_STARTING")
         for older in folder.parent.iterdir():
-            if older != folder:
+            if older != folder and older.name != _TEMPORARY:
                 shutil.rmtree(older, ignore_errors=True)
         threading.Thread(target=self._await_app, args=(record.key, process), daemon=True).start()
 
@@ -232,13 +238,21 @@ class SpaceRunner:
             self.halt(key, "SLEEPING")
 
 
-def _environment(site: Site, record: RepoRecord, folder: Path, endpoint: str, port: int) -> dict[str, str]:
+def _environment(
+    site: Site, record: RepoRecord, folder: Path, endpoint: str, port: int, card: dict[str, Any]
+) -> dict[str, str]:
     """Return the environment of a Space's app: what every Space has, then its variables and its secrets."""
     row = site.database.row("SELECT requested FROM spaces WHERE repo = ?", record.key)
     base = base_environment(folder, endpoint, str(row["requested"]) if row else "cpu-basic")
+    # On the Hub each Space is alone on its machine; here it has at least its own place for what is temporary.
+    temporary = folder_of_space(site, record.key) / _TEMPORARY
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    host = f"127.0.0.1:{port}"
     facts = {
+        "TMPDIR": str(temporary),
+        "SYSTEM": "spaces",
         "SPACE_ID": record.full_name,
-        "SPACE_HOST": f"127.0.0.1:{port}",
+        "SPACE_HOST": host,
         "SPACE_AUTHOR_NAME": record.namespace,
         "SPACE_REPO_NAME": record.name,
         "SPACE_TITLE": record.name,
@@ -249,7 +263,7 @@ def _environment(site: Site, record: RepoRecord, folder: Path, endpoint: str, po
     rows = site.database.rows("SELECT * FROM space_settings WHERE repo = ?", record.key)
     variables = {row["key"]: row["value"] for row in rows if row["type"] == "variables"}
     secrets = {row["key"]: unseal(site.root, row["value"]) for row in rows if row["type"] == "secrets"}
-    return base | facts | variables | secrets
+    return base | facts | sign_in_variables(site, record, card, host, endpoint) | variables | secrets
 
 
 def _reason(run: Run) -> str:
@@ -261,10 +275,14 @@ def _reason(run: Run) -> str:
     return f"{start} Reason: {words or 'the app ended without a word.'}"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_port(wanted: int | None) -> int:
+    for port in (wanted, 0):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            if port is not None:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    raise OSError("This machine has no free port.")
 
 
 def _listens(port: int) -> bool:

@@ -2,7 +2,8 @@
 
 The app of a gradio Space runs as a process of this machine where the server was started with consent
 (`hfembed hub serve --spaces`, `LocalHub(run_spaces=True)`). It runs in the Python environment of the server:
-requirements.txt is not installed. Docker and static Spaces are declared only.
+requirements.txt is not installed. A card with `hf_oauth: true` gives it what signs visitors in. Docker and static
+Spaces are declared only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hfembed.localhub.errors import repo_not_found
 from hfembed.localhub.gitread import list_files, read_file, resolve_revision
 from hfembed.localhub.records import RepoKind, RepoRecord
 from hfembed.localhub.site import Site
+from hfembed.localhub.spacesignin import forget_application
 
 # A process runs, or is about to.
 ACTIVE = ("BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING")
@@ -125,8 +127,11 @@ def stop_space(site: Site, record: RepoRecord, stage: str) -> None:
 
 def forget_space(site: Site, record: RepoRecord) -> None:
     """End a Space that is deleted."""
-    if record.kind is RepoKind.SPACE and site.runner is not None:
+    if record.kind is not RepoKind.SPACE:
+        return
+    if site.runner is not None:
         site.runner.forget(record.key)
+    forget_application(site, record.key)
 
 
 def _stage(site: Site, record: RepoRecord) -> str:

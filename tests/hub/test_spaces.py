@@ -1,13 +1,16 @@
 """Spaces that really run, through the real client: start, fail, pause, restart, sleep, delete, log."""
 
+import html
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -360,6 +363,108 @@ def test_a_killed_server_takes_its_spaces_along_and_says_so_when_it_is_back(tmp_
         server.wait()
 
 
+CARD = """---
+title: x
+sdk: gradio
+hf_oauth: true
+hf_oauth_scopes: [contribute-repos, read-repos]
+hf_oauth_expiration_minutes: 30
+---
+"""
+
+
+def _ask_to_sign_in(owner, facts, **changes):
+    """Ask for consent as the app of a Space does, with what stands in its environment."""
+    asked = {
+        "response_type": "code",
+        "client_id": facts["OAUTH_CLIENT_ID"],
+        "redirect_uri": f"https://{facts['SPACE_HOST']}/login/callback?_target_url=%2F",
+        "scope": facts["OAUTH_SCOPES"],
+        **changes,
+    }
+    session = requests.Session()
+    session.post(f"{owner.endpoint}/login", data={"token": owner.token}, timeout=10)
+    url = f"{facts['OPENID_PROVIDER_URL']}/oauth/authorize"
+    return session, url, session.get(url, params=asked, timeout=10)
+
+
+def _allow(owner, facts):
+    """Sign in to a Space; return where the browser is sent."""
+    session, url, consent = _ask_to_sign_in(owner, facts)
+    assert consent.ok, consent.text
+    found = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', consent.text)
+    fields = {name: html.unescape(value) for name, value in found}
+    answer = session.post(url, data={**fields, "decision": "allow"}, allow_redirects=False, timeout=10)
+    return fields["redirect_uri"], answer.headers["Location"]
+
+
+def _token(facts, redirect_uri, landed):
+    code = parse_qs(urlsplit(landed).query)["code"][0]
+    return requests.post(
+        f"{facts['OPENID_PROVIDER_URL']}/oauth/token",
+        data={"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri},
+        auth=(facts["OAUTH_CLIENT_ID"], facts["OAUTH_CLIENT_SECRET"]),
+        timeout=10,
+    ).json()
+
+
+def test_a_space_whose_card_asks_for_it_can_sign_visitors_in(owner, space):
+    pytest.importorskip("cryptography")
+    _push(owner, space, APP)
+    _settled(owner, space)
+    assert "OAUTH_CLIENT_ID" not in _facts(owner, space)
+    _push(owner, space, CARD, "README.md")
+    _settled(owner, space)
+    facts = _facts(owner, space)
+    assert facts["SYSTEM"] == "spaces" and facts["OPENID_PROVIDER_URL"] == owner.endpoint
+    assert facts["OAUTH_SCOPES"] == "openid profile contribute-repos read-repos"
+    redirect_uri, landed = _allow(owner, facts)
+    assert landed.startswith(f"http://{facts['SPACE_HOST']}/login/callback?_target_url=%2F&code=")
+    told = _token(facts, redirect_uri, landed)
+    assert (told["expires_in"], told["scope"]) == (1800, facts["OAUTH_SCOPES"])
+    visitor = HfApi(endpoint=owner.endpoint, token=told["access_token"])
+    assert visitor.whoami()["name"] == "demo"
+    assert _ask_to_sign_in(owner, facts, redirect_uri="https://127.0.0.1:9/login/callback")[2].status_code == 400
+
+
+def test_whoever_is_signed_in_to_a_space_stays_so_through_a_restart_and_not_when_it_is_gone(owner, space):
+    pytest.importorskip("cryptography")
+    _push(owner, space, CARD, "README.md")
+    _push(owner, space, APP)
+    _settled(owner, space)
+    before = _facts(owner, space)
+    redirect_uri, landed = _allow(owner, before)
+    token = _token(before, redirect_uri, landed)["access_token"]
+    owner.restart_space(space)
+    _settled(owner, space)
+    after = _facts(owner, space)
+    kept = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "SPACE_HOST", "TMPDIR")
+    assert after["pid"] != before["pid"] and {name: after[name] for name in kept} == {n: before[n] for n in kept}
+
+    def who():
+        bearer = {"Authorization": f"Bearer {token}"}
+        return requests.get(f"{owner.endpoint}/api/whoami-v2", headers=bearer, timeout=10)
+
+    assert who().json()["name"] == "demo"
+    owner.delete_repo(space, repo_type="space")
+    assert who().status_code == 401
+    assert _ask_to_sign_in(owner, after)[2].status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("hf_oauth_scopes: [everything]", "hf_oauth_scopes has 'everything'"),
+        ("hf_oauth_expiration_minutes: 0", "hf_oauth_expiration_minutes is 0"),
+    ],
+)
+def test_a_card_that_asks_for_what_there_is_not_does_not_build(owner, space, asked, words):
+    _push(owner, space, f"---\ntitle: x\nsdk: gradio\nhf_oauth: true\n{asked}\n---\n", "README.md")
+    _push(owner, space, APP)
+    runtime = _settled(owner, space)
+    assert runtime.stage == "BUILD_ERROR" and words in runtime.raw["errorMessage"]
+
+
 def test_a_real_gradio_app_runs_and_answers(owner, space):
     pytest.importorskip("gradio")
     _push(
@@ -375,3 +480,6 @@ def test_a_real_gradio_app_runs_and_answers(owner, space):
     address = owner.space_info(space).host
     event = requests.post(f"{address}/gradio_api/call/shout", json={"data": ["hello"]}, timeout=20).json()["event_id"]
     assert "HELLO" in requests.get(f"{address}/gradio_api/call/shout/{event}", timeout=20).text
+    # gradio's own server for changing the code of a running Space must not stand open on this machine.
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", 7887))

@@ -22,7 +22,6 @@ from hfembed.localhub.errors import RefusalError, bad_request
 from hfembed.localhub.html import page
 from hfembed.localhub.oauth import (
     SCOPES,
-    TOKEN_SECONDS,
     Grant,
     application_name,
     check_secret,
@@ -33,6 +32,7 @@ from hfembed.localhub.oauth import (
     take_code,
 )
 from hfembed.localhub.site import Site
+from hfembed.localhub.spacesignin import landing, token_seconds
 from hfembed.localhub.wire import read_body
 
 router = APIRouter()
@@ -174,8 +174,8 @@ def _decide(request: Request, site: Site, asked: dict[str, str]) -> Response:
         answer = {"error": "access_denied"}
     if "state" in asked:
         answer["state"] = asked["state"]
-    joint = "&" if "?" in asked["redirect_uri"] else "?"
-    return RedirectResponse(f"{asked['redirect_uri']}{joint}{urlencode(answer)}", 303)
+    address = landing(site, asked["client_id"], asked["redirect_uri"])
+    return RedirectResponse(f"{address}{'&' if '?' in address else '?'}{urlencode(answer)}", 303)
 
 
 def _client(request: Request, form: dict[str, str]) -> tuple[str, str]:
@@ -207,7 +207,7 @@ def _exchange(request: Request, site: Site, form: dict[str, str]) -> Response:
     grant = take_code(site, form.get("code", ""), client, form.get("redirect_uri", ""), verifier)
     if grant is None:
         return JSONResponse({"error": "invalid_grant"}, 400)
-    now = int(time.time())
+    now, lasts = int(time.time()), token_seconds(site, client)
     # Organisations are told by userinfo alone: gradio cannot hold a list of objects in its session.
     person = {key: value for key, value in _claims(site, base_url(request), grant.user).items() if key != "orgs"}
     claims = {
@@ -215,13 +215,13 @@ def _exchange(request: Request, site: Site, form: dict[str, str]) -> Response:
         "iss": base_url(request),
         "aud": client,
         "iat": now,
-        "exp": now + TOKEN_SECONDS,
+        "exp": now + lasts,
         **({"nonce": grant.nonce} if grant.nonce else {}),
     }
     answer = {
-        "access_token": new_access_token(site, grant),
+        "access_token": new_access_token(site, grant, lasts),
         "token_type": "bearer",
-        "expires_in": TOKEN_SECONDS,
+        "expires_in": lasts,
         "scope": grant.scope,
         "id_token": sign_identity(site, claims),
     }
