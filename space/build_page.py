@@ -1,227 +1,231 @@
-"""The Build page: a form that says what is missing, and the run that comes of it."""
+"""The Build page: from documents to a run that is under way, in five steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import gradio as gr
 
-from hfembed.errors import HfembedError
-from hfembed.recipe import DEFAULT_PRESET, load_presets
+from hfembed.recipe import DEFAULT_PRESET
 
-from . import runner
-from .download import zip_model
-from .form import CorpusChoice, missing, read_form
-from .html import error_of, reason_line
-from .runner import Launch, Status
+from .build_handlers import confirm_launch, duplicate, glance, launch_or_ask, refresh, show, show_queries, take_back
+from .build_show import VISIBILITIES, Shown
+from .cards import cards_html, make_cards
+from .find_dataset import SCRIPT, forget, search
+from .form import FIELDS, CorpusChoice, Visibility, base_label
+from .html import reason_line, tag, text
+from .latest import Latest
+from .memo import Memo
+from .page import HIDDEN, PRIVATE, Page, Session
 from .settings import Settings, read_settings
 from .uploads import ALLOWED
-from .view_run import run_html
-from .visitors import visitor_folder
+from .view_places import base_cards, corpus_cards, place_cards, preset_cards
+from .visitors import Visitor
 
-POLL_SECONDS = 1.0
-HIDDEN: Literal["hidden"] = "hidden"  # Gradio 6.17 sometimes fails to bring back what is not in the page at all
-ABOUT_SAMPLE = "The sample is a small collection of technical notes: good for a first try"
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# What is left of a form when other documents are named: the config, the columns and the like were those of the last.
+OF_DOCUMENTS = ("config", "split", "text", "title", "id", "chunk")
+COLUMNS = ("config", "split", "text", "title", "id")
+CHOSEN = ("base", "preset", "place", "flavor", "visibility", "chunk", *COLUMNS)
+TYPED = ("dataset", "other_base", "max_cost", "model_repo", "dataset_repo")
+# What only the newest look at the form may say.
+LOOKING = (show, glance, refresh)
+OF_THE_MOMENT = ("launch", "reason", "names_note", "question", "asked", "confirm")
+BUSY = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 16}
 
 
-@dataclass(frozen=True)
-class FormParts:
-    """The components of the form."""
-
-    choice: gr.Radio
-    files: gr.File
-    dataset: gr.Textbox
-    base: gr.Dropdown
-    preset: gr.Radio
-    launch: gr.Button
-    reason: gr.HTML
-
-    def inputs(self) -> list[Any]:
-        """Return what read_form takes, in its order."""
-        return [self.choice, self.files, self.dataset, self.base, self.preset]
+_newest = Latest()
 
 
 @dataclass(frozen=True)
-class RunParts:
-    """The components around the run; `busy` and `finished` tell the rest of the app what changed."""
+class BuildPage(Page):
+    """The page, and how another page fills its form: `duplicate(token, run, request)` gives `form_outputs`."""
 
-    panel: gr.HTML
-    cancel: gr.Button
-    resume: gr.Button
-    download: gr.DownloadButton
-    timer: gr.Timer
-    busy: gr.State
-    finished: gr.State
-
-    def outputs(self) -> list[Any]:
-        """Return what show_run gives, in its order."""
-        return [self.panel, self.cancel, self.resume, self.download, self.timer, self.busy, self.finished]
+    duplicate: Callable[..., Any] = duplicate
+    form_outputs: list[Any] = field(default_factory=list)
 
 
-def build_page(token: gr.BrowserState) -> tuple[FormParts, RunParts]:
-    """Lay out the page and wire it; return the parts that the rest of the app fills and watches."""
+class Parts(dict[str, Any]):
+    """The components of the page by name: the fields of the form, and everything around them."""
+
+    def form(self) -> list[Any]:
+        """Return the fields in the order in which a form is read."""
+        return [self[name] for name in FIELDS]
+
+    def all(self) -> list[Any]:
+        """Return every part."""
+        return list(self.values())
+
+
+def build_page(session: Session) -> BuildPage:
+    """Lay out the page and wire it."""
+    parts = Parts(memo=gr.State(Memo()), asked=gr.State(""))
     settings = read_settings()
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=320):
-            form = _form(settings)
-        with gr.Column(scale=3, min_width=320):
-            run = _run()
-    _wire_form(form, run, token)
-    _wire_run(run, token)
-    return form, run
+    with gr.Row(equal_height=False, elem_id="build"):
+        with gr.Column(scale=7, min_width=320):
+            _documents(parts, settings)
+            _model(parts, settings)
+            _training(parts, settings)
+            _place(parts, settings)
+            _publishing(parts)
+        with gr.Column(scale=4, min_width=300, elem_classes="hf-side"):
+            _launching(parts)
+    inputs = [session.token, parts["memo"], parts["asked"], *parts.form()]
+    _wire(parts, session, inputs)
+    _wire_launch(parts, session, inputs)
+    return BuildPage("build", _named(parts, refresh), inputs, parts.all(), form_outputs=parts.form())
 
 
-def show_run(token: str) -> tuple[Any, ...]:
-    """Return what the run's components show for a visitor now."""
-    try:
-        visitor = visitor_folder(read_settings().root, token)
-    except HfembedError as error:
-        return error_of(error), *_buttons(None, None), gr.Timer(active=False), False, ""
-    launch, finished = runner.latest(visitor), runner.latest_finished(visitor)
-    state = runner.status(launch) if launch else None
-    working = state is Status.WORKING
-    name = finished.folder.name if finished else ""
-    return run_html(launch), *_buttons(launch, state), gr.Timer(active=working), working, name
+def _documents(parts: Parts, settings: Settings) -> None:
+    _step(1, "Your documents", "What the model is to find. Nobody else sees them here.")
+    parts["choice"] = _cards("corpus", "Where are your documents?", corpus_cards(), CorpusChoice.SAMPLE)
+    parts["files"] = gr.File(
+        label=f"Your documents ({' '.join(ALLOWED)})", file_count="multiple", file_types=list(ALLOWED), height=150,
+        visible=HIDDEN, elem_id="files",
+    )  # fmt: skip
+    with gr.Group(visible=HIDDEN, elem_classes="hf-hub") as parts["hub"]:
+        parts["dataset"] = gr.Textbox(
+            label="Hub dataset", placeholder="org/name", max_length=200, elem_id="dataset", submit_btn="Look",
+            info="Type a word to search; choose one below, or press Enter after a whole name",
+        )  # fmt: skip
+        parts["found"] = gr.HTML(js_on_load=SCRIPT, apply_default_css=False, elem_id="found")
+    with gr.Row(elem_classes="hf-columns-row"):
+        parts["config"] = _choice("Part of the dataset")
+        parts["split"] = _choice("Split")
+        parts["text"] = _choice("Column with the text")
+        parts["title"] = _choice("Column with the title")
+        parts["id"] = _choice("Column with the id")
+    parts["chunk"] = gr.Checkbox(
+        label="Cut long documents into parts", visible=HIDDEN, container=False,
+        info="Each part is as long as the base model reads, and is found on its own.",
+    )  # fmt: skip
+    parts["preview"] = gr.HTML(elem_id="preview")
 
 
-def show_reason(token: str, busy: bool, *values: Any) -> tuple[gr.Button, str]:
-    """Return whether Launch can be pressed, and beside it why not."""
-    words = "Your run is still working: wait for it, or cancel it." if busy else missing(_read(values), read_settings())
-    return gr.Button(interactive=not words), reason_line(words)
+def _model(parts: Parts, settings: Settings) -> None:
+    _step(2, "Base model", "What your model starts from. Larger ones are slower, here and in use.")
+    chosen = base_label(settings.bases[0])
+    parts["base"] = _cards("base", "Which model do you start from?", base_cards(settings), chosen)
+    parts["other_base"] = gr.Textbox(
+        label="Another base model", placeholder="org/name", max_length=200, visible=HIDDEN, elem_id="other-base",
+        info="A model of the Hub with .safetensors weights; press Enter to have it looked up",
+    )  # fmt: skip
+    parts["base_note"] = gr.HTML()
 
 
-def launch_run(token: str, *values: Any) -> tuple[Any, ...]:
-    """Launch what the form asks for, and show it."""
-    settings = read_settings()
-    try:
-        runner.start(_read(values), visitor_folder(settings.root, token), settings)
-    except HfembedError as error:
-        return error_of(error), *show_run(token)[1:]
-    return show_run(token)
+def _training(parts: Parts, settings: Settings) -> None:
+    _step(3, "Preset", "How queries are made from your documents, and how the model learns from them.")
+    cards = preset_cards(Visitor(settings.root, ()), settings, {})
+    parts["preset"] = _cards("preset", "How is it trained?", cards, DEFAULT_PRESET)
+    parts["sample"] = gr.Button("Show me sample queries", size="sm", elem_id="sample-queries")
+    parts["queries"] = gr.HTML(elem_id="queries")
 
 
-def cancel_run(token: str) -> tuple[Any, ...]:
-    """Cancel the visitor's run, and show what is left."""
-    return _act(token, runner.cancel)
-
-
-def resume_run(token: str) -> tuple[Any, ...]:
-    """Go on with the visitor's run, and show it."""
-    return _act(token, runner.resume)
-
-
-def reason_wiring(form: FormParts, run: RunParts, token: gr.BrowserState) -> dict[str, Any]:
-    """Return what an event needs to bring Launch and its reason up to date with show_reason."""
-    return {"inputs": [token, run.busy, *form.inputs()], "outputs": [form.launch, form.reason], **PRIVATE}
-
-
-def show_source(choice: str) -> tuple[gr.File, gr.Textbox]:
-    """Show the field that belongs to the chosen kind of corpus."""
-    chosen = CorpusChoice(choice)
-    return gr.File(visible=shown(chosen is CorpusChoice.UPLOAD)), gr.Textbox(visible=shown(chosen is CorpusChoice.HUB))
-
-
-def shown(wanted: bool) -> bool | Literal["hidden"]:
-    """Return the visibility of a component that comes and goes."""
-    return wanted or HIDDEN
-
-
-def show_preset(name: str) -> gr.Radio:
-    """Show what the chosen preset does."""
-    return gr.Radio(info=about_preset(name))
-
-
-def about_preset(name: str) -> str:
-    """Return what a preset does and needs."""
-    preset = load_presets()[name]
-    return f"{preset.description} Needs {preset.needs}."
-
-
-def _form(settings: Settings) -> FormParts:
-    choice = gr.Radio(list(CorpusChoice), value=CorpusChoice.SAMPLE, label="Corpus", info=ABOUT_SAMPLE)
-    files = gr.File(
-        label=f"Your documents ({' '.join(ALLOWED)})",
-        file_count="multiple",
-        file_types=list(ALLOWED),
-        visible=HIDDEN,
-        height=180,
-    )
-    dataset = gr.Textbox(
-        label="Hub dataset",
-        placeholder="org/name",
-        info="org/name, with :config or @revision where needed",
-        visible=HIDDEN,
-        max_length=200,
-    )
-    base = gr.Dropdown(
-        [(Path(name).name if Path(name).is_dir() else name, name) for name in settings.bases],
-        value=settings.bases[0],
-        allow_custom_value=True,
-        label="Base model",
-        info="What your model starts from: choose one, or type org/name of the Hub",
-    )
-    preset = gr.Radio(list(load_presets()), value=DEFAULT_PRESET, label="Preset", info=about_preset(DEFAULT_PRESET))
-    launch = gr.Button("Launch", variant="primary", size="lg", interactive=False, elem_id="launch")
-    reason = gr.HTML(reason_line("Loading"), elem_id="reason")
-    preset.change(show_preset, preset, preset, **PRIVATE)
-    choice.change(show_source, choice, [files, dataset], **PRIVATE)
-    return FormParts(choice, files, dataset, base, preset, launch, reason)
-
-
-def _run() -> RunParts:
-    panel = gr.HTML(elem_id="run")
+def _place(parts: Parts, settings: Settings) -> None:
+    _step(4, "Where it runs", "Time and money are estimated for your documents.")
+    cards = place_cards(Visitor(settings.root, ()), settings, {})
+    parts["place"] = _cards("place", "Where does it run?", cards, "local")
     with gr.Row():
-        cancel = gr.Button("Cancel", visible=HIDDEN, elem_id="cancel")
-        resume = gr.Button("Continue", visible=HIDDEN, elem_id="resume")
-        download = gr.DownloadButton("Download the model", variant="primary", visible=HIDDEN, elem_id="download")
-    return RunParts(
-        panel, cancel, resume, download, gr.Timer(POLL_SECONDS, active=False), gr.State(False), gr.State("")
-    )
+        parts["flavor"] = _choice("Machine", scale=3)
+        parts["max_cost"] = gr.Textbox(
+            label="At most, in US dollars", placeholder="any sum", max_length=20, visible=HIDDEN, scale=1, min_width=160,
+        )  # fmt: skip
 
 
-def _wire_form(form: FormParts, run: RunParts, token: gr.BrowserState) -> None:
-    checked = reason_wiring(form, run, token)
-    for component in (*form.inputs(), run.busy):
-        component.change(show_reason, **checked)
-    form.dataset.input(show_reason, **checked)
-    form.launch.click(launch_run, [token, *form.inputs()], run.outputs(), **PRIVATE).then(show_reason, **checked)
+def _publishing(parts: Parts) -> None:
+    _step(5, "Publish", "The model and the queries it was trained on, as repos of yours on the Hub.")
+    parts["visibility"] = gr.Radio(VISIBILITIES, value=Visibility.NOBODY.value, show_label=False, container=False)
+    with gr.Group(visible=HIDDEN) as parts["repos"], gr.Row():
+        parts["model_repo"] = gr.Textbox(label="Model repo", placeholder="org/name", max_length=200)
+        parts["dataset_repo"] = gr.Textbox(label="Dataset repo", placeholder="org/name, or nothing", max_length=200)
+    parts["names_note"] = gr.HTML()
 
 
-def _wire_run(run: RunParts, token: gr.BrowserState) -> None:
-    handlers: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
-        (run.timer.tick, show_run),
-        (run.cancel.click, cancel_run),
-        (run.resume.click, resume_run),
-    ]
-    for event, handler in handlers:
-        event(handler, token, run.outputs(), concurrency_limit=None, **PRIVATE)
+def _launching(parts: Parts) -> None:
+    parts["summary"] = gr.HTML()
+    parts["launch"] = gr.Button("Launch", variant="primary", size="lg", interactive=False, elem_id="launch")
+    parts["question"] = gr.HTML(elem_id="question")
+    with gr.Row(visible=HIDDEN) as parts["confirm"]:
+        parts["back"] = gr.Button("Not now", elem_id="back", min_width=100)
+        parts["yes"] = gr.Button("Yes, spend it", variant="primary", elem_id="yes", min_width=140)
+    parts["reason"] = gr.HTML(reason_line("Loading"), elem_id="reason")
 
 
-def _act(token: str, action: Callable[[Launch], None]) -> tuple[Any, ...]:
-    try:
-        launch = runner.latest(visitor_folder(read_settings().root, token))
-        if launch is not None:
-            action(launch)
-    except HfembedError as error:
-        return error_of(error), *show_run(token)[1:]
-    return show_run(token)
+def _wire(parts: Parts, session: Session, inputs: list[Any]) -> None:
+    """Let every field bring the page up to date; what is typed is looked up only when it is done."""
+    everything, cleared = parts.all(), [parts[name] for name in OF_DOCUMENTS]
+    looked, glanced = _named(parts, show), _named(parts, glance)
+
+    def on(handler: Any, *triggers: Any) -> Any:
+        return gr.on(list(triggers), handler, inputs, everything, trigger_mode="always_last", **BUSY)
+
+    def shown_after(event: Any) -> None:
+        # Looking takes a while: what was typed meanwhile is checked as it stands by then.
+        event.then(looked, inputs, everything, **BUSY).then(glanced, inputs, everything, **BUSY)
+
+    for event in (
+        on(looked, *(parts[name].input for name in CHOSEN), *(parts[name].submit for name in TYPED)),
+        on(looked, *(parts[name].blur for name in TYPED if name != "dataset")),
+    ):
+        event.then(glanced, inputs, everything, **BUSY)
+    # `input` is for keys alone: what is pasted, or filled in by the browser, only changes.
+    on(glanced, *(parts[name].change for name in TYPED))
+    files = parts["files"]
+    for trigger in (parts["choice"].input, files.upload, files.delete, files.clear):
+        shown_after(trigger(_cleared, None, cleared, **PRIVATE))
+    parts["dataset"].change(
+        search, [session.token, parts["dataset"]], parts["found"], trigger_mode="multiple",
+        concurrency_limit=None, **PRIVATE,
+    )  # fmt: skip
+    picked = [parts["dataset"], parts["found"], *cleared]
+    shown_after(parts["found"].select(_pick, session.token, picked, **PRIVATE))
+    parts["sample"].click(_named(parts, show_queries), inputs, everything, **BUSY)
 
 
-def _buttons(launch: Launch | None, state: Status | None) -> tuple[gr.Button, gr.Button, gr.DownloadButton]:
-    archive = str(zip_model(launch)) if launch and state is Status.FINISHED else None
-    return (
-        gr.Button(visible=shown(state is Status.WORKING)),
-        gr.Button(
-            "Continue" if state is Status.CANCELLED else "Try again",
-            visible=shown(state in (Status.CANCELLED, Status.FAILED)),
-        ),
-        gr.DownloadButton(visible=shown(archive is not None), value=archive),
-    )
+def _wire_launch(parts: Parts, session: Session, inputs: list[Any]) -> None:
+    outputs = [*parts.all(), session.chosen, session.tabs]
+    gone = {"chosen": session.chosen, "tabs": session.tabs}
+    parts["launch"].click(_named(parts, launch_or_ask, gone), inputs, outputs, **BUSY)
+    parts["yes"].click(_named(parts, confirm_launch, gone), inputs, outputs, **BUSY)
+    parts["back"].click(_named(parts, take_back), inputs, parts.all(), **BUSY)
 
 
-def _read(values: tuple[Any, ...]) -> Any:
-    return read_form(*values)
+def _named(parts: Parts, handler: Callable[..., Iterator[Shown]], more: dict[str, Any] | None = None) -> Any:
+    """Return a handler for Gradio of one that gives its updates by the names of the parts."""
+    components = {**parts, **(more or {})}
+
+    def handle(token: str, memo: Any, asked: Any, request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
+        who = f"{token} {request.session_hash if request else ''}"
+        number = _newest.take(who)
+        for found in handler(token, memo, asked, request, *values):
+            # What an earlier form is told comes too late where a later one has been looked at since.
+            late = OF_THE_MOMENT if handler in LOOKING and not _newest.is_latest(who, number) else ()
+            yield {components[name]: value for name, value in found.items() if name not in late}
+
+    return handle
+
+
+def _pick(token: str, picked: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+    """Take the dataset that was chosen among those found."""
+    repo = str(picked.repo)[:200]
+    forget(token, request, repo)
+    return repo, "", *_cleared()
+
+
+def _cleared() -> tuple[Any, ...]:
+    """Forget what was chosen of the documents that are no longer named."""
+    return tuple(False if name == "chunk" else "" for name in OF_DOCUMENTS)
+
+
+def _step(number: int, title: str, words: str) -> None:
+    head = tag("h2", tag("span", text(number), class_="hf-number-mark", aria_hidden="true"), text(title))
+    gr.HTML(tag("header", head, tag("p", text(words)), class_="hf-step-head"))
+
+
+def _cards(name: str, legend: str, cards: list[Any], chosen: str) -> gr.HTML:
+    return make_cards(chosen, cards_html(name, legend, cards, chosen), f"{name}-cards")
+
+
+def _choice(label: str, scale: int = 1) -> gr.Dropdown:
+    return gr.Dropdown([("", "")], value="", label=label, visible=HIDDEN, min_width=160, scale=scale)

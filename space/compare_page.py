@@ -1,4 +1,4 @@
-"""The Compare page: base and tuned of the finished run side by side on a query."""
+"""The Compare page: models side by side on a query, blind, on many queries, and as maps of the corpus."""
 
 from __future__ import annotations
 
@@ -8,105 +8,161 @@ from typing import Any
 
 import gradio as gr
 
-from hfembed.compare import compare
-from hfembed.errors import HfembedError, RunError
-from hfembed.pipeline import manifests
-from hfembed.run import Run
+from hfembed.compare import BASE
+from hfembed.corpus import SAMPLE
 
-from . import runner
-from .build_page import HIDDEN, PRIVATE, shown
-from .gpu import on_gpu, seconds_to_encode
-from .html import empty_box, error_of
-from .queries import example_queries
-from .runner import Launch
-from .settings import read_settings
-from .view_compare import rankings_html
-from .visitors import visitor_folder
+from .compare_answers import (
+    ASK,
+    ASK_MAP,
+    MAP,
+    MODES,
+    SIDE,
+    answer,
+    ask_file,
+    ask_known,
+    change_corpus,
+    draw,
+    drill_down,
+    finish,
+    open_page,
+)  # fmt: skip
+from .compare_blind import blind_part
+from .html import empty_box
+from .page import HIDDEN, PRIVATE, Page, Session
+from .search import MOST_MODELS, MOST_QUERY, warm_up
 
-PASSAGES = 10
-MAX_QUERY = 500
-NO_RUN = (
-    "Nothing to compare yet",
-    "Finish a run on the Build page. Then type a query here, and see what your model finds beside what its base finds.",
+SCRIPT = Path(__file__).with_suffix("").with_name("compare.js").read_text(encoding="utf-8")
+# Searches that may be under way at once; most wait for a model to be loaded, and what is loaded answers at once.
+SEARCHES = 16
+QUERY_FILES = [".txt", ".jsonl", ".ndjson", ".csv", ".tsv"]
+MANY_HELP = (
+    "Many queries at once",
+    "Ask the test queries of the corpus, or your own file: a query on each line of a .txt file, or a .jsonl, .csv or .tsv "
+    "file with query and, where you know the answers, positive_id.",
 )
-NO_QUERY = ("Ask something", "Type a query, or choose one of the run's test queries, and press Search.")
+# The address follows what is shown, so that it can be kept and sent on.
+SET_ADDRESS = """(corpus, models, query) => {
+  const address = new URL(window.location.href);
+  if (address.searchParams.get("tab") !== "compare") return;  // another page is looked at
+  const run = (corpus || "").startsWith("run:") ? corpus.slice(4) : "";
+  const told = { run, corpus: run ? "" : corpus, models: (models || []).join(","), q: query };
+  for (const [key, value] of Object.entries(told)) value ? address.searchParams.set(key, value) : address.searchParams.delete(key);
+  window.history.replaceState(null, "", address);
+}"""
+COPY_ADDRESS = """async () => {
+  const button = document.querySelector("#copy-link");
+  const told = button.innerText;
+  try { await navigator.clipboard.writeText(window.location.href); button.innerText = "Copied"; }
+  catch { window.prompt("Copy this address", window.location.href); }
+  setTimeout(() => { button.innerText = told; }, 1500);
+}"""
 
 
 @dataclass(frozen=True)
-class CompareParts:
-    """The components of the page."""
+class Fields:
+    """What is compared, and on what."""
 
+    token: gr.BrowserState
+    corpus: gr.Dropdown
+    models: gr.Dropdown
     query: gr.Textbox
     search: gr.Button
     examples: gr.Dataset
-    panel: gr.HTML
+
+    def inputs(self) -> list[Any]:
+        """Return what a handler of a query takes, in its order."""
+        return [self.token, self.corpus, self.models, self.query]
 
 
-def compare_page(token: gr.BrowserState, finished: gr.State) -> CompareParts:
-    """Lay out the page and wire it; it opens when a run is finished."""
+def compare_page(session: Session) -> Page:
+    """Lay out the page and wire it."""
+    with gr.Column(elem_id="compare"):
+        return _compare_page(session)
+
+
+def _compare_page(session: Session) -> Page:
+    fields = _fields(session)
+    opened, asked, work, drawing = gr.State(None), gr.State(""), gr.State(None), gr.State(None)
+    heavy: dict[str, Any] = {**PRIVATE, "concurrency_limit": SEARCHES, "concurrency_id": "search"}
+    # Which part is shown follows from the choice by a rule of the style sheet alone.
+    with gr.Row(elem_classes="hf-modes"):
+        mode = gr.Radio(list(MODES), value=SIDE, show_label=False, elem_id="compare-mode", container=False, scale=1)
+        copy = gr.Button("Copy link", size="sm", elem_id="copy-link", min_width=110, variant="secondary", scale=0)
+    with gr.Column(elem_id="mode-side"):
+        panel = gr.HTML(empty_box(*ASK), elem_id="comparison", min_height=160, js_on_load=SCRIPT)
+    with gr.Column(elem_id="mode-blind"):
+        blind_part(session.token, fields.corpus, fields.models, fields.query, SCRIPT)
+    with gr.Column(elem_id="mode-many"):
+        table = _many(session, fields, heavy)
+    with gr.Column(elem_id="mode-map"):
+        plane = gr.HTML(empty_box(*ASK_MAP), elem_id="map", min_height=160, js_on_load=SCRIPT)
+    on_map = {"fn": draw, "inputs": [*fields.inputs(), mode], "outputs": [plane, drawing], **heavy}
+    mode.change(**on_map).then(finish, drawing, plane, **PRIVATE)
+    copy.click(None, None, None, js=COPY_ADDRESS, **PRIVATE)
+
+    def search(event: Any) -> None:
+        """Answer the query, keep the address, and where the map is looked at draw that too."""
+        event(back_to_passages, mode, mode, **PRIVATE)
+        found = event(answer, fields.inputs(), [panel, work], **heavy).then(finish, work, panel, **PRIVATE)
+        found.then(None, fields.inputs()[1:], None, js=SET_ADDRESS, **PRIVATE)
+        found.then(**on_map).then(finish, drawing, plane, **PRIVATE)
+
+    search(fields.search.click)
+    search(fields.query.submit)
+    search(fields.examples.click(_first, fields.examples, fields.query, **PRIVATE).then)
+    search(asked.change)
+    search(table.click(drill_down, None, fields.query, **PRIVATE).then)
+    fields.query.focus(warm_up, None, None, **PRIVATE)
+    fields.corpus.change(
+        change_corpus, [session.token, fields.corpus, fields.models], [fields.models, fields.examples], **PRIVATE
+    )
+    return Page(
+        "compare",
+        open_page,
+        [session.token, session.chosen, fields.corpus, fields.models, opened],
+        [fields.corpus, fields.models, fields.examples, fields.query, opened, asked, panel],
+    )
+
+
+def back_to_passages(mode: str) -> Any:
+    """Show the passages, unless the map is looked at."""
+    return gr.skip() if mode in (SIDE, MAP) else SIDE
+
+
+def _fields(session: Session) -> Fields:
+    with gr.Row():
+        corpus = gr.Dropdown(
+            [("sample corpus", SAMPLE)], value=SAMPLE, label="Corpus", allow_custom_value=True, scale=2, min_width=240,
+            info="Of your runs, the sample, or a dataset of the Hub: org/name", elem_id="compare-corpus",
+        )  # fmt: skip
+        models = gr.Dropdown(
+            [("base", BASE)], value=[], label="Models", multiselect=True, max_choices=MOST_MODELS, scale=4,
+            allow_custom_value=True, min_width=280, elem_id="compare-models",
+            info=f"Up to {MOST_MODELS}; the first is what the others are measured against. Also org/name of the Hub",
+        )  # fmt: skip
     with gr.Row(elem_classes="hf-search"):
         query = gr.Textbox(
-            label="Query", placeholder="What would somebody ask?", max_length=MAX_QUERY, scale=5, min_width=240
-        )
-        search = gr.Button("Search", variant="primary", interactive=False, scale=1, min_width=110, elem_id="search")
+            label="Query", placeholder="What would somebody ask?", max_length=MOST_QUERY, scale=5, min_width=240,
+            elem_id="compare-query",
+        )  # fmt: skip
+        search = gr.Button("Search", variant="primary", scale=1, min_width=110, elem_id="search")
     examples = gr.Dataset(
-        components=[gr.Textbox(visible=False)], samples=[], label="Test queries of this run", visible=HIDDEN
+        components=[gr.Textbox(visible=False)], samples=[], label="Queries to try", visible=HIDDEN, elem_id="examples"
     )
-    panel = gr.HTML(empty_box(*NO_RUN), elem_id="comparison", min_height=160)
-    parts = CompareParts(query, search, examples, panel)
-    finished.change(open_page, [token, finished], [query, search, examples, panel], **PRIVATE)
-    heavy: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "models", "concurrency_limit": 1}
-    search.click(answer, [token, query], panel, **heavy)
-    query.submit(answer, [token, query], panel, **heavy)
-    examples.click(_choose, examples, query, **PRIVATE).then(answer, [token, query], panel, **heavy)
-    return parts
+    return Fields(session.token, corpus, models, query, search, examples)
 
 
-def open_page(token: str, finished: str) -> tuple[gr.Textbox, gr.Button, gr.Dataset, str]:
-    """Open the page for a finished run, or close it while there is none."""
-    launch = _finished(token) if finished else None
-    samples = [[query] for query in example_queries(launch)] if launch else []
-    box = empty_box(*(NO_QUERY if launch else NO_RUN))
-    ready = launch is not None
-    return (
-        gr.Textbox(interactive=ready),
-        gr.Button(interactive=ready),
-        gr.Dataset(samples=samples, visible=shown(bool(samples))),
-        box,
-    )
+def _many(session: Session, fields: Fields, heavy: dict[str, Any]) -> gr.HTML:
+    with gr.Row(elem_classes="hf-actions"):
+        known = gr.Button("Ask the test queries", variant="primary", min_width=180, elem_id="ask-known")
+        upload = gr.UploadButton("Upload queries", file_types=QUERY_FILES, min_width=180, elem_id="ask-file")
+    table = gr.HTML(empty_box(*MANY_HELP), elem_id="batch", min_height=160, js_on_load=SCRIPT)
+    asked = [session.token, fields.corpus, fields.models]
+    work = gr.State(None)
+    known.click(ask_known, asked, [table, work], **heavy).then(finish, work, table, **PRIVATE)
+    upload.upload(ask_file, [*asked, upload], [table, work], **heavy).then(finish, work, table, **PRIVATE)
+    return table
 
 
-def answer(token: str, query: str) -> str:
-    """Return what base and tuned find for a query."""
-    try:
-        launch = _finished(token)
-        if launch is None:
-            raise RunError("There is no finished run to compare.", "Launch one on the Build page.")
-    except HfembedError as error:
-        return error_of(error)
-    return find(launch.order.base, str(launch.run), (query or "")[:MAX_QUERY])
-
-
-def borrowed_seconds(base: str, run: str, query: str) -> int:
-    """Return for how long `find` may need a GPU, by the documents of the run."""
-    counts = manifests(Run(Path(run)))["pull"].counts
-    return seconds_to_encode(counts.get("chunks", counts["documents"]), models=2)
-
-
-@on_gpu(borrowed_seconds)
-def find(base: str, run: str, query: str) -> str:
-    """Return what a base and the run that began with it find for a query; errors as words, for they come from afar."""
-    try:
-        rankings = compare([base, run], run, query, PASSAGES)
-    except HfembedError as error:
-        return error_of(error)
-    name = base.rstrip("/").rpartition("/")[2]
-    return rankings_html(query, rankings, [f"base: {name}", "tuned"])
-
-
-def _finished(token: str) -> Launch | None:
-    return runner.latest_finished(visitor_folder(read_settings().root, token))
-
-
-def _choose(sample: list[str]) -> str:
+def _first(sample: list[str]) -> str:
     return sample[0]

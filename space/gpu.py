@@ -1,16 +1,21 @@
-"""ZeroGPU: the functions that a Space without a GPU of its own may borrow one for, and for how long they ask for it.
+"""ZeroGPU: what a Space without a GPU of its own borrows one for, and for how long it asks for it.
 
 A GPU is lent to one call of a decorated function, in a process forked from the one that serves the page, and to that
-process's number alone. So a visitor's run, which is a process of its own and outlives the page, works on the CPU; what
-is borrowed for is comparing, where the page itself encodes.
+process's number alone. So a visitor's run, which is a process of its own and outlives the page, works on the CPU. What
+is borrowed for is encoding the documents of a corpus that a model has never seen; a query is encoded faster here than
+a GPU is found.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
+
+from hfembed.embed import Embedder
+from hfembed.hub import ModelSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +42,17 @@ def is_zero_gpu() -> bool:
     return os.environ.get(VARIABLE, "").lower() in ("1", "t", "true") and find_spec("spaces") is not None
 
 
-def seconds_to_encode(texts: int, models: int) -> int:
-    """Return for how long to borrow a GPU that encodes so many texts with each of so many models."""
-    return min(MOST_SECONDS, round(models * (LOAD_SECONDS + texts / TEXTS_PER_SECOND)))
+def seconds_to_encode(texts: int) -> int:
+    """Return for how long to borrow a GPU that encodes so many texts."""
+    return min(MOST_SECONDS, round(LOAD_SECONDS + texts / TEXTS_PER_SECOND))
+
+
+def borrowed_seconds(source: ModelSource, texts: Sequence[str], folder: Path) -> int:
+    """Return for how long `encode_documents` may need a GPU."""
+    return seconds_to_encode(len(texts))
+
+
+@on_gpu(borrowed_seconds)
+def encode_documents(source: ModelSource, texts: list[str], folder: Path) -> None:
+    """Fill the store of a model with documents; they are read from there by whoever asks next."""
+    Embedder(source, folder).documents(texts)

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 TITLE = "hfembed"
-STYLE = Path(__file__).parent / "style.css"
+STYLES = sorted((Path(__file__).parent / "styles").glob("*.css"))
 # Gradio puts its own container in front of every rule of `css_paths`; what stands outside it is reached from here.
 HEAD = "<style>@media (max-width: 640px) { .gradio-container .fillable.app { padding: 12px !important; } }</style>"
 INTRO = """

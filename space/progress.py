@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hfembed.events import Event
+from hfembed.launch.queue import QUEUE
 from hfembed.pipeline import NAMES
 from hfembed.terminal import show_rate, show_seconds
 
-from .runner import LAST_STAGE
-
-STAGES = NAMES[: NAMES.index(LAST_STAGE) + 1]
+STAGES = NAMES
 
 
 class StageState(StrEnum):
@@ -70,12 +69,24 @@ class Work:
 
 @dataclass
 class Progress:
-    """The state of a run."""
+    """The state of a run. said: the last words about its launch. lost: why its log cannot be read."""
 
     states: dict[str, StageState] = field(default_factory=lambda: dict.fromkeys(STAGES, StageState.WAITING))
     seconds: dict[str, float] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     work: Work | None = None
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    shift: int = 0
+    said: str = ""
+    lost: str = ""
+
+    def plot(self, name: str, step: int, value: float) -> None:
+        """Add a point to a curve; one that begins anew, in the next phase or after a restart, goes on behind the last."""
+        curve = self.curves.setdefault(name, [])
+        if curve and step < curve[-1][0] - self.shift:
+            self.shift = curve[-1][0]
+        if not curve or curve[-1] != (step + self.shift, value):
+            curve.append((step + self.shift, value))
 
     @property
     def stage(self) -> str | None:
@@ -93,15 +104,21 @@ def read_progress(events: Iterable[Event]) -> Progress:
     """Add up events, oldest first; a resumed run goes on in the same file."""
     progress = Progress()
     for event in events:
-        if event.stage in progress.states:
-            _take(progress, event)
+        take(progress, event)
     return progress
 
 
-def _take(progress: Progress, event: Event) -> None:
+def take(progress: Progress, event: Event) -> None:
+    """Add one event."""
+    if event.stage not in progress.states:
+        if event.stage == QUEUE:  # that it waits for its turn
+            progress.said = as_sentence(event.message)
+        return
     match event.kind:
         case "progress":
             progress.work = Work(event.message, event.done, event.total, event.unit, event.seconds)
+            for name, value in event.data.get("values", {}).items():
+                progress.plot(name, event.done, value)
         case "note" | "warning":
             progress.work = None if event.kind == "note" else progress.work
             progress.lines.append(Line(event.stage, as_sentence(event.message), Tone(event.kind)))

@@ -1,27 +1,29 @@
-"""Queries to try on the Compare page: the ones a run was tested on."""
+"""Queries to try on the Compare page: some that the corpus is tested with."""
 
 from __future__ import annotations
 
-import json
+import random
+from collections.abc import Collection
 from itertools import zip_longest
 
-from hfembed.run import LAYOUT
-
-from .runner import Launch
+from hfembed.compare.queries import Queries
 
 MAX_CHARS = 90
 
 
-def example_queries(launch: Launch, count: int = 6) -> list[str]:
-    """Return some of a run's test queries, the kinds in turn; very long ones are left out."""
-    file = launch.run / LAYOUT.test / "queries.jsonl"
+def example_queries(known: Queries, count: int = 6) -> list[str]:
+    """Return some queries, the kinds in turn; very long ones are left out."""
     by_kind: dict[str, list[str]] = {}
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            query = json.loads(line)
-            if len(query["text"]) <= MAX_CHARS:
-                by_kind.setdefault(query.get("metadata", {}).get("kind", ""), []).append(query["text"])
-    # The file follows the documents: taking every n-th query shows different ones.
+    for query in known.queries:
+        if len(query.text) <= MAX_CHARS:
+            by_kind.setdefault(query.kind, []).append(query.text)
+    # They follow the documents: taking every n-th query shows different ones.
     spread = [texts[:: max(1, len(texts) // count)] for texts in by_kind.values()]
     in_turn = [text for group in zip_longest(*spread) for text in group if text]
     return list(dict.fromkeys(in_turn))[:count]
+
+
+def next_query(known: Queries, voted: Collection[str]) -> str | None:
+    """Return a query that nobody voted on yet, drawn at random."""
+    left = [query.text for query in known.queries if query.text not in voted and len(query.text) <= MAX_CHARS]
+    return random.SystemRandom().choice(left) if left else None

@@ -48,16 +48,29 @@ def safe_name(name: str) -> str:
     return f"{stem}.{suffix}" if suffix else stem
 
 
-def keep_uploads(files: Sequence[Path], folder: Path) -> Path:
-    """Copy uploaded files into a new folder; return what to name as the corpus: the one table, or the folder."""
-    folder.mkdir(parents=True)
+def keep_uploads(files: Sequence[Path], folder: Path, *, only_look: bool = False) -> Path:
+    """Put uploaded files into a new folder; return what to name as the corpus: the one table, or the folder.
+
+    only_look: nothing is copied, since the folder is gone before the files are.
+    """
+    target = folder / folder_name(files)
+    target.mkdir(parents=True)
     kept: list[Path] = []
     for file in files:
-        target = folder / safe_name(file.name)
+        place = target / safe_name(file.name)
         number = 2
-        while target.exists():
-            target = folder / f"{Path(safe_name(file.name)).stem}-{number}{target.suffix}"
+        while place.exists():
+            place = target / f"{Path(safe_name(file.name)).stem}-{number}{place.suffix}"
             number += 1
-        shutil.copyfile(file, target)
-        kept.append(target)
-    return kept[0] if len(kept) == 1 and kept[0].suffix in TABLES else folder
+        if only_look:
+            place.symlink_to(file)
+        else:
+            shutil.copyfile(file, place)
+        kept.append(place)
+    return kept[0] if len(kept) == 1 and kept[0].suffix in TABLES else target
+
+
+def folder_name(files: Sequence[Path]) -> str:
+    """Return what a corpus of uploaded files is called where only letters, digits and dashes may stand."""
+    first = Path(safe_name(files[0].name)).stem
+    return first if len(files) == 1 else f"{first}-and-{len(files) - 1}-more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -10,13 +11,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hfembed.localhub import LocalHub
 from hfembed.resources import PACKAGE
 from tests.conftest import CHEAP
 
@@ -44,10 +48,25 @@ class Served:
     root: Path
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """A deployed Space: the token of who deployed it, the object that was printed, and the words."""
+
+    token: str
+    told: dict[str, Any]
+    words: str
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Served]:
+    """Serve app.py for every test that needs no Hub."""
+    with serve(tmp_path_factory.mktemp("space"), tiny_model) as served:
+        yield served
+
+
+@contextmanager
+def serve(folder: Path, base: Path, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Served]:
     """Serve app.py as a Space does, with a tiny model and cheap settings."""
-    folder = tmp_path_factory.mktemp("space")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -59,11 +78,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterat
         "HF_HUB_OFFLINE": "1",
         "HFEMBED_CACHE": str(folder / "cache"),
         "HFEMBED_SPACE_ROOT": str(folder / "runs"),
-        "HFEMBED_SPACE_BASES": str(tiny_model),
+        "HFEMBED_SPACE_BASES": str(base),
         "HFEMBED_SPACE_SET": " ".join(CHEAP),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port),
+        **more,
     }
     log = (folder / "server.log").open("wb")
     server = subprocess.Popen(
@@ -138,3 +158,29 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     pytest.fail(f"The Space did not come up: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def hub_of_spaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    """Serve a Hub that runs Spaces."""
+    with LocalHub(tmp_path_factory.mktemp("hub-of-spaces"), run_spaces=True) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def deployed(hub_of_spaces: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """Deploy the front end to that Hub, as its user `demo` does on the command line."""
+    token = hub_of_spaces.add_user("demo", ["acme"])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HFEMBED_", "GRADIO_"))}
+    environment = {
+        **kept,
+        "HF_ENDPOINT": hub_of_spaces.url,
+        "HF_TOKEN": token,
+        "HF_HOME": str(tmp_path_factory.mktemp("deployer")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "hfembed", "space", "deploy", "acme/search", "--format", "json"],
+        capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Deployment(token, json.loads(done.stdout), done.stderr)

@@ -13,20 +13,22 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from builders import run_until, some_documents, write_beir
 
 from hfembed.resources import PACKAGE
 from space import gpu
 
 CALL = """
 import sys
+from pathlib import Path
 sys.modules["torch"] = None  # the package takes a torch apart that was built for CUDA, or none
-from space import compare_page
-assert hasattr(compare_page.find, "zerogpu") == (sys.argv[2] == "borrowed")
+from hfembed.hub import ModelSource
+from space import gpu
+assert hasattr(gpu.encode_documents, "zerogpu") == (sys.argv[2] == "borrowed")
+folder = Path(sys.argv[1])
 try:
-    print(compare_page.find("base", sys.argv[1], "a query"))
+    gpu.encode_documents(ModelSource("base", folder, None, "base"), ["a text"] * 4_000, folder)
 except Exception as error:
-    print(type(error).__module__, error.title)
+    print(type(error).__module__, getattr(error, "title", error))
 """
 
 
@@ -54,35 +56,34 @@ def lender() -> Iterator[tuple[str, list[dict[str, list[str]]]]]:
     server.shutdown()
 
 
-def call(run: Path, how: str, tmp_path: Path, **more: str) -> str:
+def call(how: str, tmp_path: Path, **more: str) -> str:
     group = tmp_path / "cgroup"
     group.write_text("0::/a-space\n")
     environment = {**os.environ, **more, "ZEROGPU_PROC_SELF_CGROUP_PATH": str(group), "HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", CALL, str(run), how],
+        [sys.executable, "-c", CALL, str(tmp_path), how],
         cwd=PACKAGE.parent, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_comparing_borrows_a_gpu_for_as_long_as_its_documents_take(
+def test_encoding_borrows_a_gpu_for_as_long_as_the_documents_take(
     tmp_path: Path, lender: tuple[str, list[dict[str, list[str]]]]
 ):
     url, asked = lender
-    run, _ = run_until(tmp_path / "run", write_beir(tmp_path / "corpus", some_documents(24)), "pull")
-    said = call(run.folder, "borrowed", tmp_path, SPACES_ZERO_GPU="true", SPACES_ZERO_DEVICE_API_URL=url)
+    said = call("borrowed", tmp_path, SPACES_ZERO_GPU="true", SPACES_ZERO_DEVICE_API_URL=url)
     assert "gradio.exceptions ZeroGPU quota exceeded" in said  # what the page shows as it is
     assert [request["durationSeconds"] for request in asked] == [["20"]]
 
 
-def test_without_zerogpu_nothing_is_borrowed_and_errors_are_words(tmp_path: Path):
-    assert "hf-error" in call(tmp_path, "own", tmp_path)
+def test_without_zerogpu_nothing_is_borrowed_and_what_is_missing_is_said_in_words(tmp_path: Path):
+    assert "hfembed.errors This needs 'torch'" in call("own", tmp_path)
 
 
-def test_more_texts_and_models_borrow_for_longer_within_what_a_visitor_has(monkeypatch: pytest.MonkeyPatch):
-    few, many = gpu.seconds_to_encode(1_000, 2), gpu.seconds_to_encode(10_000, 2)
-    assert gpu.seconds_to_encode(1_000, 1) < few < many < gpu.MOST_SECONDS == gpu.seconds_to_encode(10**6, 2)
+def test_more_texts_borrow_for_longer_within_what_a_visitor_has(monkeypatch: pytest.MonkeyPatch):
+    few, many = gpu.seconds_to_encode(1_000), gpu.seconds_to_encode(10_000)
+    assert few < many < gpu.MOST_SECONDS == gpu.seconds_to_encode(10**6)
     for value, zero in (("true", True), ("1", True), ("false", False), ("", False)):
         monkeypatch.setenv(gpu.VARIABLE, value)
         assert gpu.is_zero_gpu() is zero

@@ -1,0 +1,158 @@
+"""Names: what a visitor may search and with what, and what it is to hfembed.
+
+What a visitor may name is a word or an id: `sample`, `run:ID` of their own, or a dataset of the Hub as corpus; `base`,
+`tuned`, `tuned:ID`, `bm25`, `hybrid`, `hybrid:MODEL`, or a model of the Hub. A path of this machine is never one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hfembed.compare import BASE, BM25, HYBRID, TUNED, Contender
+from hfembed.compare.contender import JOINED
+from hfembed.corpus import HUB_FILES, HUB_SOURCE, SAMPLE
+from hfembed.errors import CorpusError, HubError, ModelError
+from hfembed.hub import REPO_ID
+from hfembed.hub.search import look_up_model
+from hfembed.resources import local_path
+from hfembed.run import LAYOUT
+
+from .runs import VisitorRun, bring, find_run, with_model
+from .settings import read_settings
+from .visitors import Visitor
+
+MOST_PARAMETERS = 700_000_000
+RUN = "run:"
+NO_MODEL = "Name a model that you trained here, one of the Hub (org/name), bm25 or hybrid."
+NO_CORPUS = "Name sample, a corpus of one of your runs, or a dataset of the Hub (org/name)."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something to choose: what it is called, and what names it in an address."""
+
+    label: str
+    key: str
+
+
+def model_choices(visitor: Visitor, corpus: str) -> list[Choice]:
+    """Return the models to choose from, where a corpus is searched."""
+    runs = with_model(visitor)
+    focus = next((one for one in runs if corpus == RUN + one.id), runs[0] if runs else None)
+    own = [Choice(_tuned_label(one), TUNED if one is focus else f"{TUNED}:{one.id}") for one in runs]
+    own.sort(key=lambda choice: choice.key != TUNED)
+    return [
+        Choice(f"base: {_short(_base(visitor, focus))}", BASE),
+        *own,
+        Choice("BM25: words alone", BM25),
+        Choice(f"hybrid: {'tuned' if own else 'base'} and BM25", HYBRID),
+    ]
+
+
+def corpus_choices(visitor: Visitor) -> list[Choice]:
+    """Return the corpora to choose from: those of the visitor's runs, newest first, and the sample."""
+    runs = [Choice(f"your run: {one.launch.name}, {_day(one)}", RUN + one.id) for one in with_model(visitor)]
+    return [*runs, Choice("sample corpus", SAMPLE)]
+
+
+def find_corpus(visitor: Visitor, name: str) -> tuple[str, str]:
+    """Return what a corpus is to hfembed, and what it is called."""
+    name = name.strip()
+    if name == SAMPLE:
+        return SAMPLE, SAMPLE
+    if name.startswith(RUN):
+        one = _run(visitor, name.removeprefix(RUN))
+        return str(one.run.folder), one.launch.name
+    if not name:
+        raise CorpusError("No corpus is named.", NO_CORPUS)
+    match = HUB_SOURCE.match(name)
+    is_dataset = name.startswith(HUB_FILES) or (match is not None and REPO_ID.match(match["repo"]))
+    if not is_dataset or ".." in name or local_path(name) is not None:
+        raise CorpusError(f"'{name}' is not a Hub dataset id.", NO_CORPUS)
+    return name, name
+
+
+def find_contender(visitor: Visitor, key: str, keys: Sequence[str], focus: VisitorRun | None) -> Contender:
+    """Return what a visitor names as a model among others; focus: the run that `base` and `tuned` are of."""
+    if key == BM25:
+        return Contender("BM25", None, words=True)
+    if key != HYBRID and not key.startswith(JOINED):
+        return Contender(*_model(visitor, key, focus))
+    others = [name for name in keys if name not in (BM25, HYBRID) and not name.startswith(JOINED)]
+    joined = key.removeprefix(JOINED) if key != HYBRID else others[-1] if others else TUNED if focus else BASE
+    label, model = _model(visitor, joined, focus)
+    return Contender(f"hybrid: {label.partition(':')[0]} and BM25", model, words=True)
+
+
+def _model(visitor: Visitor, key: str, focus: VisitorRun | None) -> tuple[str, str]:
+    """Return what a model is called, and where it is."""
+    key = key.strip()
+    if key == BASE:
+        base = _base(visitor, focus)
+        return f"base: {_short(base)}", base
+    if key == TUNED or key.startswith(f"{TUNED}:"):
+        one = focus if key == TUNED else _run(visitor, key.removeprefix(f"{TUNED}:"))
+        if one is None:
+            raise ModelError("None of your runs has a model yet.", "Launch one on the Build page.")
+        return _tuned_label(one), str(one.run.path(LAYOUT.model))
+    if not REPO_ID.match(key.partition("@")[0]) or ".." in key or local_path(key) is not None:
+        raise ModelError(f"'{key}' is not a Hub model id.", NO_MODEL)
+    _refuse_large(key)
+    return key, key
+
+
+@lru_cache(maxsize=1_000)
+def _parameters(model: str) -> int | None:
+    return look_up_model(model).parameters
+
+
+def _refuse_large(model: str) -> None:
+    try:
+        size = _parameters(model)
+    except HubError:
+        return  # whether there is such a model at all is said where it is loaded: some need no Hub
+    if size is not None and size > MOST_PARAMETERS:
+        raise ModelError(
+            f"'{model}' has {size / 1e6:,.0f} million parameters; models of up to {MOST_PARAMETERS / 1e6:,.0f} million "
+            "are compared here.",
+            f"hfembed compare {model} MODEL --corpus SRC --query TEXT compares it on a machine of your own.",
+        )
+
+
+def find_focus(visitor: Visitor, corpus: str) -> VisitorRun | None:
+    """Return the run that `base` and `tuned` are of: that of the corpus, or the newest."""
+    if corpus.startswith(RUN):
+        return _run(visitor, corpus.removeprefix(RUN))
+    return next(iter(with_model(visitor)), None)
+
+
+def _run(visitor: Visitor, identity: str) -> VisitorRun:
+    one = bring(visitor, find_run(visitor, identity))
+    if not one.has_model:
+        raise ModelError(f"The run {one.launch.name} has no model yet.", "Wait for it on the Runs page.")
+    return one
+
+
+def _base(visitor: Visitor, focus: VisitorRun | None) -> str:
+    offered = read_settings().bases
+    if focus is None:
+        return offered[0]
+    base = focus.run.recipe().base
+    # A recipe may have come back from a repo that somebody wrote to.
+    if local_path(base) is not None and base not in offered and not visitor.is_owner:
+        raise ModelError("The base model of this run is not here.", NO_MODEL)
+    return base
+
+
+def _tuned_label(one: VisitorRun) -> str:
+    return f"tuned: {one.launch.name}, {_day(one)}"
+
+
+def _day(one: VisitorRun) -> str:
+    return one.launch.attempts[0].submitted[:10]
+
+
+def _short(model: str) -> str:
+    return model.rstrip("/").rpartition("/")[2]
