@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from hfembed.errors import HfembedError
 from hfembed.events import Event, Listener
 from hfembed.measure import Measured
 from hfembed.terminal_facts import show_facts
+
+if TYPE_CHECKING:
+    from hfembed.deploy import Deployed
 
 SNIPPET = 96
 # Without a terminal (a log file, a job) a line of progress appears this often.
@@ -175,6 +178,16 @@ def show_published(published: Sequence[dict[str, Any]]) -> None:
     for entry in published:
         what = f"Pull request {entry['pull_request']}" if entry["pull_request"] else "Published"
         results.print(f"{what}: [link={entry['url']}]{entry['url']}[/]")
+
+
+def show_deployed(done: Deployed) -> None:
+    """Print where a Space is, and where its app answers."""
+    if done.pull_request is not None:
+        results.print(f"Pull request {done.pull_request}: [link={done.url}]{done.url}[/]")
+        return
+    results.print(f"[link={done.url}]{done.url}[/]  [dim]{done.stage}, {done.hardware}, {done.revision[:12]}[/]")
+    if done.address:
+        results.print(f"Its app: [link={done.address}]{done.address}[/]")
 
 
 def show_demo(links: dict[str, str], search: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -42,6 +43,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HFEMBED_CACHE", str(tmp_path / "hfembed-cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_is_loaded_is_not_searched_for_garbage() -> None:
+    """A stage collects garbage at its end; in a process that has loaded everything that takes a second each time."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 
 from hfembed.cli import app
 from hfembed.pipeline import NAMES
+from tests.e2e.conftest import Demo
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,8 +26,8 @@ def blocks(language: str) -> list[str]:
     return [code for written, code in found if written == language]
 
 
-def test_the_result_shown_is_the_result_of_the_run_shown(finished: Path):
-    report = json.loads((finished.parent / "answer.json").read_text(encoding="utf-8"))
+def test_the_result_shown_is_the_result_of_the_run_shown(demo: Demo):
+    report = demo.shown["run"]
     shown = next(block for block in blocks("") if "ndcg@10" in block)
     for metric in ("ndcg@10", "recall@10", "mrr@10", "hit@1"):
         numbers = re.search(rf"^{metric} +([\d.]+) +([\d.]+) +([\d.]+) ", shown, flags=re.MULTILINE)

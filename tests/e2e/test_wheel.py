@@ -28,7 +28,7 @@ def test_the_wheel_carries_presets_sample_cards_and_space(wheel: Path):
     for name in (
         "hfembed/presets/instant.yaml", "hfembed/sample/corpus.jsonl", "hfembed/sample/qrels/test.tsv",
         "hfembed/cards/model.md", "hfembed/cards/dataset.md", "hfembed/cards/use.md", "hfembed/cards/folder.md",
-        "hfembed/space/app.py", "hfembed/space/style.css",
+        "hfembed/space/app.py", "hfembed/space/styles/base.css",
     ):  # fmt: skip
         assert name in names
     assert not [name for name in names if name.startswith(("space/", "cards/", "tests/", "bench/"))]
