@@ -42,7 +42,7 @@ def progress_of(visitor: Visitor, one: VisitorRun) -> Progress:
         if one.launch.attempt.launcher.works_here:
             _read_on(followed, one.run.path(LAYOUT.launch_log))
         elif followed.thread is None:
-            with visitor.acting():
+            with visitor.acting(patient=True):
                 context = copy_context()
             name = f"follow-{one.id}"
             followed.thread = threading.Thread(
@@ -57,7 +57,7 @@ def bring_here(visitor: Visitor, one: VisitorRun) -> Progress:
     followed = _followed_of(one)
     with followed.guard:
         if followed.bringing is None and not one.is_whole:
-            with visitor.acting():
+            with visitor.acting(patient=True):
                 context = copy_context()
             name = f"bring-{one.id}"
             followed.bringing = threading.Thread(
@@ -88,7 +88,8 @@ def _new_lines(followed: Followed, log: Path) -> Iterator[str]:
 
 
 def _listen(followed: Followed, one: VisitorRun) -> None:
-    """Take the log of a run elsewhere until it is over."""
+    """Take the log of a run elsewhere, from its first line, until it is over."""
+    followed.progress = Progress()
     try:
         for line in one.launcher.follow(one.launch, one.here):
             event = read_event(line)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import gradio as gr
 
 from hfembed.errors import InputError
 from hfembed.hub import acting_as, stored_token
+from hfembed.hub.publish import impatient
 
 from .settings import read_settings
 
@@ -42,9 +44,12 @@ class Visitor:
         """Tell whether the Hub can be asked to keep something for them."""
         return bool(stored_token() if self.is_owner else self.hub_token)
 
-    def acting(self) -> AbstractContextManager[None]:
-        """Ask the Hub as this visitor, and never as anybody else, until it ends."""
-        return nullcontext() if self.is_owner else acting_as(self.hub_token)
+    @contextmanager
+    def acting(self, *, patient: bool = False) -> Iterator[None]:
+        """Ask the Hub as this visitor, and never as anybody else, until it ends; `patient` where nobody waits for it."""
+        asks = nullcontext() if self.is_owner else acting_as(self.hub_token)
+        with asks, nullcontext() if patient else impatient():
+            yield
 
 
 def visitor_of(token: object, request: gr.Request | None) -> Visitor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # One try of a commit is several requests; on a bad day most tries lose one of them.
-TRIES = 30
+TRIES, FEW_TRIES = 30, 3
 LONGEST_BACK_OFF = 8.0
 LONGEST_ASKED_WAIT = 60.0
 RETRIED = {408, 429, 500, 502, 503, 504}
 MAX_FILE_BYTES = 200 * 10**9
 MAX_FILES = 100
+_tries: ContextVar[int] = ContextVar("hfembed_tries", default=TRIES)
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,25 @@ def read_back(published: Published, files: list[tuple[str, Path | bytes]], folde
     return folder
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Give up soon, where somebody sits in front of a page and waits for the answer."""
+    before = _tries.set(FEW_TRIES)
+    try:
+        yield
+    finally:
+        _tries.reset(before)
+
+
 def retry(call: Callable[[], T], report: Reporter) -> T:
     """Call until it works; wait as long as the Hub asks for, or longer each time."""
-    for attempt in range(1, TRIES + 1):
+    tries = _tries.get()
+    for attempt in range(1, tries + 1):
         try:
             return call()
         except Exception as error:
             wait = seconds_to_wait(error, attempt)
-            if wait is None or attempt == TRIES:
+            if wait is None or attempt == tries:
                 raise
             report.note(f"the Hub did not answer ({type(error).__name__}); trying again in {wait:.0f} s")
             time.sleep(wait)

@@ -101,7 +101,7 @@ def model_weights(name: str) -> Weights:
 
 def _width(shapes: Mapping[str, list[int]]) -> int:
     """Return the length of a model's vectors: that of a looked-up row."""
-    return next((shape[1] for name, shape in shapes.items() if LOOKED_UP[0] in name and len(shape) == 2), 0)
+    return next((shape[1] for name, shape in shapes.items() if LOOKED_UP[0] in name and name.endswith("weight")), 0)
 
 
 def _shapes(name: str) -> dict[str, list[int]]:

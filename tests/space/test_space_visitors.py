@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 
 from hfembed.errors import InputError
+from hfembed.events import silent
 from hfembed.hub import process_environment, stored_token
 from hfembed.hub.identity import client
 from space.visitors import Visitor, is_token, new_token, visitor_of
+
+publish = import_module("hfembed.hub.publish")  # the name is a function's, too
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +90,21 @@ def test_on_ones_own_machine_one_is_ones_own_visitor(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SPACE_ID", "org/name")
     with pytest.raises(InputError, match="no session"):  # a Space is open to the world, whatever it is told
         visitor_of(None, None)
+
+
+def test_who_waits_in_front_of_a_page_is_told_soon_that_the_hub_does_not_answer(tmp_path: Path):
+    def tries(visitor: Visitor, **options: bool) -> int:
+        calls = []
+
+        def call() -> None:
+            calls.append(1)
+            raise ConnectionResetError
+
+        with visitor.acting(**options), pytest.MonkeyPatch.context() as patch, pytest.raises(ConnectionResetError):
+            patch.setattr(publish.time, "sleep", lambda _: None)
+            publish.retry(call, silent())
+        return len(calls)
+
+    nobody, owner = Visitor(tmp_path, (tmp_path,)), Visitor(tmp_path, (tmp_path,), is_owner=True)
+    assert tries(nobody) == tries(owner) == publish.FEW_TRIES
+    assert tries(nobody, patient=True) == publish.TRIES
