@@ -100,8 +100,9 @@ def model_weights(name: str) -> Weights:
 
 
 def _width(shapes: Mapping[str, list[int]]) -> int:
-    """Return the length of a model's vectors: that of a looked-up row."""
-    return next((shape[1] for name, shape in shapes.items() if LOOKED_UP[0] in name and name.endswith("weight")), 0)
+    """Return the length of a model's vectors: that of a looked-up row; positions are counted beside it, not looked up."""
+    rows = [s for name, s in shapes.items() if LOOKED_UP[0] in name and name.endswith("weight") and len(s) == 2]
+    return rows[0][1] if rows else 0
 
 
 def _shapes(name: str) -> dict[str, list[int]]:

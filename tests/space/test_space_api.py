@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ def in_mcp(space: Served, token: str | None, act: Callable[[Any], Any]) -> Any:
             await opened.initialize()
             return await act(opened)
 
-    return asyncio.run(session())
+    # In a thread of its own: a browser's test in the same process leaves a loop running.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, session()).result()
 
 
 def test_nobody_in_particular_may_search_and_compare_the_sample(nobody: Ask) -> None:

@@ -33,6 +33,7 @@ theirs = HfApi(token=visitor)
 theirs.create_repo("amal/field-notes", repo_type="dataset", private=True)
 theirs.upload_file(path_or_fileobj=corpus, path_in_repo="corpus.jsonl", repo_id="amal/field-notes", repo_type="dataset")
 api = HfApi(token=owner)
+api.pause_space("acme/search")  # what is set meanwhile starts nothing
 api.add_space_variable("acme/search", "HFEMBED_SPACE_BASES", base)
 api.add_space_variable("acme/search", "HFEMBED_SPACE_SET", settings)
 """
