@@ -4,16 +4,20 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 export VENV
 
-.PHONY: demo test check fix compat build clean
+.PHONY: demo test test-long check fix compat build clean
 
 demo:  ## the whole way on the sample corpus, through a Hub on this machine; ends by itself where nobody can press Ctrl-C
 	@tools/install.sh demo
 	@if [ -t 0 ]; then $(BIN)/hfembed demo --root $(DEMO); else $(BIN)/hfembed demo --root $(DEMO) --exit; fi
 
-test:  ## lint, types and every test
+test:  ## lint, types and the tests
 	@tools/install.sh dev
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
+
+test-long:  ## the tests that repeat on other machines and at other moments what `make test` shows once
+	@tools/install.sh dev
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m long
 
 check:
 	@$(BIN)/ruff check .

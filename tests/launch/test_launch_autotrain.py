@@ -130,6 +130,7 @@ def test_an_instance_trains_and_the_run_is_blended_evaluated_and_pushed_here(
     forget_projects(away)
 
 
+@pytest.mark.long
 def test_a_space_is_made_as_its_backend_does_and_a_cancelled_or_failed_training_is_begun_anew(
     away, corpus: Path, tiny_model: Path, cheap: list[str], instance: Instance
 ):

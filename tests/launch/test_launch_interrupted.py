@@ -8,6 +8,7 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
 from gate import ANSWERS, PATIENCE, Gate, kept_answers
 from llm_process import KEY
 
@@ -79,6 +80,7 @@ def test_a_job_whose_machine_is_lost_is_resumed_on_another_and_repeats_nothing_t
     assert gate.asked - asked == ANSWERS - 5
 
 
+@pytest.mark.long
 def test_a_job_that_is_lost_while_it_trains_goes_on_from_its_last_checkpoint_elsewhere(
     away, corpus: Path, tiny_model: Path, cheap: list[str]
 ):

@@ -68,6 +68,7 @@ def stages_begun(run: Path) -> list[str]:
     return [event.stage for event in read_events(run / LAYOUT.events) if event.kind == "start"]
 
 
+@pytest.mark.long
 def test_two_presets_run_as_jobs_at_once_after_one_that_did_what_they_share(away, wanted: tuple[Any, ...]):
     same = (*wanted, "--presets", "instant,thorough", "--on", "jobs:cpu-basic", "--yes", "--run", "tried")
     found = away.call(*same)

@@ -84,6 +84,7 @@ def test_a_space_pushes_the_model_that_a_process_here_makes_and_pauses_itself(
         assert away.token.encode() not in content, name
 
 
+@pytest.mark.long
 def test_a_run_in_a_space_is_left_rebooted_cancelled_deleted_and_goes_on_each_time(
     away, corpus: Path, slow: list[str], gate: Gate
 ):
@@ -162,6 +163,7 @@ def test_a_space_whose_run_is_killed_says_so_and_is_resumed_where_it_stands_whil
     assert away.api.get_space_runtime(space).requested_hardware == "cpu-upgrade"
 
 
+@pytest.mark.long
 def test_a_space_whose_time_is_up_says_so_and_pauses(away, corpus: Path, slow: list[str], gate: Gate):
     gate.allow(1)
     identity = away.send(corpus, "space:cpu-basic", *slow, "--timeout", "12s")

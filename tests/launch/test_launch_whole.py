@@ -79,6 +79,7 @@ def test_stages_done_here_are_not_done_again_there(away, corpus: Path, until: st
     assert [stage["name"] for stage in away.call("status", "run")["stages"]] == ["pull", "generate"]
 
 
+@pytest.mark.long
 def test_on_a_machine_with_two_gpus_two_processes_train_and_one_speaks(
     away, corpus: Path, tiny_model: Path, cheap: list[str]
 ):
