@@ -34,8 +34,7 @@ fi
 
 echo "hfembed: installing into $venv (once; some minutes)" >&2
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-# Python compiles what it comes to use; compiling all of it here takes longer than that.
 # torch first and alone: whatever comes after must not replace it by another build.
-"$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "$(grep '^torch==' constraints.txt)"
-"$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[$extra]"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' constraints.txt)"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extra]"
 printf '%s\n' "$state" > "$stamp"
