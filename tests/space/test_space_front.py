@@ -28,6 +28,8 @@ from tests.builders import run_until, some_documents, write_jsonl
 from tests.conftest import CHEAP
 from tests.space.conftest import PATIENCE
 
+pytestmark = pytest.mark.xdist_group("front")
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
@@ -48,8 +50,12 @@ class Front:
 @pytest.fixture(scope="module")
 def served_here(done: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     root = tmp_path_factory.mktemp("front")
+    with socket.socket() as free:  # another test may look for a free one at this very moment, and find the same
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     process = subprocess.Popen(
-        [sys.executable, "-m", "hfembed", "space", "--root", str(root), "--no-browser", "--run", str(done.folder)],
+        [sys.executable, "-m", "hfembed", "space", "--root", str(root), "--no-browser", "--run", str(done.folder),
+         "--port", port],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TMPDIR": str(root), "COLUMNS": "200"},
     )  # fmt: skip
