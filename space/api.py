@@ -10,8 +10,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import gradio as gr
 
 from hfembed.corpus import SAMPLE
-from hfembed.errors import HfembedError, InputError
+from hfembed.errors import InputError
 from hfembed.launch.send import Plan
 from hfembed.recipe import DEFAULT_PRESET
 from hfembed.summary import summarize
@@ -29,6 +28,7 @@ from . import runs as launched
 from . import search as searching
 from .callers import NEEDS_ACCOUNT, caller_of, known_caller
 from .form import OTHER, CorpusChoice, Form, Visibility, base_label, check_form
+from .page import plain_words
 from .settings import read_settings
 from .visitors import Visitor
 
@@ -66,7 +66,7 @@ def search(
     Returns:
         The model, how long it took in milliseconds, and the passages: rank, id, title, text and score.
     """
-    with _plain_words():
+    with plain_words():
         visitor = _reader(request, corpus)
         return asdict(searching.search(visitor, model, corpus, query, _between(count)))
 
@@ -89,7 +89,7 @@ def compare(
     Returns:
         One ranking for each model, with how many places each passage rose against the first model; and, where they are known, the documents that answer the query with their places under each model.
     """
-    with _plain_words():
+    with plain_words():
         visitor = _reader(request, corpus)
         return searching.compare(visitor, models, corpus, query, _between(count)).to_json()
 
@@ -122,7 +122,7 @@ def launch(
     Returns:
         First the estimate: seconds, dollars, dollars at most, and the confirmation. Then the run: its id, for `status`.
     """
-    with _plain_words():
+    with plain_words():
         visitor, settings = known_caller(request), read_settings()
         place, _, flavor = on.partition(":")
         form = Form(
@@ -154,7 +154,7 @@ def status(run: str, request: gr.Request | None = None) -> dict[str, Any]:
     Args:
         run: The run's id, as `launch` and `runs` tell it.
     """
-    with _plain_words():
+    with plain_words():
         visitor = known_caller(request)
         one = launched.find_run(visitor, run)
         return {**_line(visitor, one), **_result(visitor, one)}
@@ -162,18 +162,9 @@ def status(run: str, request: gr.Request | None = None) -> dict[str, Any]:
 
 def runs(request: gr.Request | None = None) -> list[dict[str, Any]]:
     """List your runs, newest first, with how each stands."""
-    with _plain_words():
+    with plain_words():
         visitor = known_caller(request)
         return [_line(visitor, one) for one in launched.runs_of(visitor)]
-
-
-@contextmanager
-def _plain_words() -> Iterator[None]:
-    """Tell a program what went wrong in the words of the command line."""
-    try:
-        yield
-    except HfembedError as error:
-        raise gr.Error(f"{error.message} {error.hint}".strip(), print_exception=False) from error
 
 
 def _reader(request: gr.Request | None, corpus: str) -> Visitor:

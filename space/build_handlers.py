@@ -17,7 +17,7 @@ from .build_show import Shown, form_updates, show_all, show_choices, show_docume
 from .form import Form, read_form
 from .html import empty_box, error_of, reason_line
 from .memo import Memo, ask, check, settle
-from .page import go_to, shown
+from .page import go_to, plain_words, shown
 from .settings import Settings, read_settings
 from .study import ask_prices, is_current, study_documents, weigh
 from .view_preview import queries_html, working_box
@@ -111,11 +111,12 @@ def take_back(token: str, memo: Memo, asked: Any, request: gr.Request, *values: 
 def duplicate(token: str, run: str, request: gr.Request) -> list[Any]:
     """Return updates of the form's fields that fill it with what a run was launched with."""
     settings = read_settings()
-    visitor = visitor_of(token, request)
-    one = runs.bring(visitor, runs.find_run(visitor, run))
-    attempt = one.launch.attempt
-    form = fill_form(one.run.recipe(), attempt.launcher, attempt.flavor, one.launch.until, settings)
-    return form_updates(replace(form, files=borrow(form.files)))
+    with plain_words():
+        visitor = visitor_of(token, request)
+        one = runs.bring(visitor, runs.find_run(visitor, run))
+        attempt = one.launch.attempt
+        form = fill_form(runs.recipe_of(visitor, one), attempt.launcher, attempt.flavor, one.launch.until, settings)
+        return form_updates(replace(form, files=borrow(form.files)))
 
 
 def _look(visitor: Visitor, form: Form, memo: Memo, asked: Any, settings: Settings) -> Iterator[Shown]:

@@ -29,13 +29,14 @@ OF_DOCUMENTS = ("config", "split", "text", "title", "id", "chunk")
 COLUMNS = ("config", "split", "text", "title", "id")
 CHOSEN = ("base", "preset", "place", "flavor", "visibility", "chunk", *COLUMNS)
 TYPED = ("dataset", "other_base", "max_cost", "model_repo", "dataset_repo")
-# What only the newest look at the form may say.
-LOOKING = (show, glance, refresh)
+# What only the newest look at the form may say; of those that look at everything, only the newest says anything.
+WHOLE = (show, refresh)
+LOOKING = (*WHOLE, glance)
 OF_THE_MOMENT = ("launch", "reason", "names_note", "question", "asked", "confirm")
 BUSY = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 16}
 
 
-_newest = Latest()
+_newest, _newest_whole = Latest(), Latest()
 
 
 @dataclass(frozen=True)
@@ -196,14 +197,25 @@ def _named(parts: Parts, handler: Callable[..., Iterator[Shown]], more: dict[str
     components = {**parts, **(more or {})}
 
     def handle(token: str, memo: Any, asked: Any, request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
-        who = f"{token} {request.session_hash if request else ''}"
-        number = _newest.take(who)
+        who, given = f"{token} {request.session_hash if request else ''}", dict(zip(FIELDS, values, strict=True))
+        number, whole = _newest.take(who), _newest_whole.take(who) if handler in WHOLE else 0
         for found in handler(token, memo, asked, request, *values):
             # What an earlier form is told comes too late where a later one has been looked at since.
+            if whole and not _newest_whole.is_latest(who, whole):
+                yield gr.skip()
+                return
             late = OF_THE_MOMENT if handler in LOOKING and not _newest.is_latest(who, number) else ()
-            yield {components[name]: value for name, value in found.items() if name not in late}
+            updates = {name: _changed(value, given.get(name)) for name, value in found.items() if name not in late}
+            yield {components[name]: value for name, value in updates.items()} or gr.skip()
 
     return handle
+
+
+def _changed(update: Any, given: Any) -> Any:
+    """Return an update of a field without the value that the visitor gave it, who may have given another since."""
+    if isinstance(update, gr.HTML | gr.Radio) and update.constructor_args.get("value") == given:
+        return gr.update(**{name: value for name, value in update.constructor_args.items() if name != "value"})
+    return gr.skip() if isinstance(update, str) and update == given else update
 
 
 def _pick(token: str, picked: gr.EventData, request: gr.Request) -> tuple[Any, ...]:

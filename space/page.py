@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gradio as gr
+
+from hfembed.errors import HfembedError
 
 HIDDEN: Literal["hidden"] = "hidden"  # Gradio 6.17 sometimes fails to bring back what is not in the page at all
 # A handler that only the page calls; what the world may call stands in api.py.
@@ -47,3 +50,12 @@ def shown(wanted: bool) -> bool | Literal["hidden"]:
 def go_to(name: str) -> gr.Tabs:
     """Open a page."""
     return gr.Tabs(selected=name)
+
+
+@contextmanager
+def plain_words() -> Iterator[None]:
+    """Tell whoever asked, a program or a person, what went wrong in the words of the command line."""
+    try:
+        yield
+    except HfembedError as error:
+        raise gr.Error(f"{error.message} {error.hint}".strip(), print_exception=False) from error

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import datasets
+import gradio as gr
 import pytest
 from builders import some_documents, write_jsonl
 from huggingface_hub import HfApi, constants, file_download
 
-from hfembed.errors import HfembedError
 from hfembed.hub import search as hub_search
 from hfembed.launch.contract import Place
 from hfembed.launch.record import LauncherName
@@ -25,9 +25,11 @@ from hfembed.localhub import LocalHub
 from space import find_dataset, runs, study
 from space.build_handlers import confirm_launch, duplicate, glance, launch_or_ask, refresh, show, show_queries
 from space.build_launch import find_price
+from space.build_page import build_page
 from space.build_show import form_updates
 from space.form import FIELDS, OTHER, Form, make_form_recipe, read_form
 from space.memo import Memo
+from space.page import Session
 from space.settings import read_settings
 from space.study import quote_place
 from space.view_places import duration
@@ -241,7 +243,7 @@ def test_a_launch_keeps_the_uploads_starts_a_run_and_the_form_stays(stranger: Br
         assert [kept.read_text() for kept in filled.files] == [file.read_text()]
         assert not filled.files[0].is_relative_to(tmp_path / "root")
         assert replace(filled, files=()) == replace(stranger.form, files=())
-        with pytest.raises(HfembedError, match="no such run of yours"):
+        with pytest.raises(gr.Error, match="no such run of yours"):
             duplicate(new_token(), one.id, None)
     finally:
         runs.cancel(stranger.visitor, one)
@@ -260,6 +262,24 @@ def test_every_update_of_the_form_is_a_value_that_its_field_takes():
     updates = dict(zip(FIELDS, form_updates(form), strict=True))
     for name in ("config", "split", "text", "title", "id", "flavor"):
         assert updates[name].value in [value for _, value in updates[name].choices]
+
+
+def test_what_an_earlier_form_is_told_changes_nothing_of_a_later_one(stranger: Browser):
+    with gr.Blocks():
+        built = build_page(Session(gr.BrowserState(""), gr.Tabs(), gr.State("")))
+    memo, field = Memo(), dict(zip(FIELDS, built.form_outputs, strict=True))
+
+    def opened(form: Form) -> Iterator[Any]:
+        values = [getattr(form, name) for name in FIELDS]
+        return built.refresh(stranger.token, memo, "", None, *values)
+
+    earlier = opened(Form(base="model"))
+    assert field["files"] in next(earlier)  # it looks at the documents
+    *_, told = opened(Form(base=OTHER))
+    assert "No base model is named." in str(told)
+    # A visitor may have chosen another card by the time the answer comes: it says what else there is, no choice.
+    assert "markup" in told[field["base"]] and "value" not in told[field["base"]]
+    assert [update for update in earlier if update != gr.skip()] == []
 
 
 # Signed in
