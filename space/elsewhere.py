@@ -16,11 +16,11 @@ from hfembed.hub import REPO_ID, bring_model
 from hfembed.measure import measure
 from hfembed.pipeline import manifests
 from hfembed.push import Proof, Pushed, RepoPreview, folder_upload, preview_upload, push_folder
-from hfembed.resources import local_path
 from hfembed.run import LAYOUT, write_json
 
+from .hub_names import names_model
 from .publishing import no_account
-from .runs import VisitorRun
+from .runs import VisitorRun, base_of
 from .visitors import Visitor
 
 FOLDER, MODEL, PROOF = "elsewhere", "model", "proof.json"
@@ -57,8 +57,7 @@ class Target:
 def hub_id(name: str) -> str:
     """Return a Hub id, or refuse what is none: a visitor must not name files of this machine."""
     name = name.strip()
-    repo = name.partition("@")[0]
-    if not REPO_ID.match(repo) or ".." in name or local_path(name) or local_path(repo):
+    if not names_model(name):
         raise ModelError(
             f"'{name}' is not a Hub model id." if name else "No model is named.", "It reads org/name[@revision]."
         )
@@ -77,15 +76,15 @@ def measure_here(visitor: Visitor, name: str, one: VisitorRun, report: Reporter)
     report.task(f"fetching {name}")
     with visitor.acting():
         revision = bring_model(name, folder / MODEL, MOST_BYTES)
-        test, recipe = one.run.path(LAYOUT.test), one.run.recipe()
+        test, base = one.run.path(LAYOUT.test), base_of(visitor, one)
         found = measure(
-            str(folder / MODEL), str(one.run.folder), test / "queries.jsonl", test / "qrels" / "test.tsv", recipe.base,
+            str(folder / MODEL), str(one.run.folder), test / "queries.jsonl", test / "qrels" / "test.tsv", base,
             report,
         ).to_json()  # fmt: skip
     found["model"] = name
     corpus = one.launch.name.rpartition(" ")[0] or one.launch.name
-    base = str(manifests(one.run)["train"].sources["base"]["name"])
-    measured = Measured(name, revision, one.id, corpus, base, found)
+    base_name = str(manifests(one.run)["train"].sources["base"]["name"])
+    measured = Measured(name, revision, one.id, corpus, base_name, found)
     write_json(folder / PROOF, asdict(measured))
     return measured
 
@@ -131,6 +130,6 @@ def _measured(visitor: Visitor) -> Measured:
 
 def _repo(target: Target) -> str:
     repo = target.repo.strip()
-    if not REPO_ID.match(repo):
+    if not REPO_ID.fullmatch(repo):
         raise InputError(f"'{repo}' is no name of a model repo." if repo else "No repo is named.", "It reads org/name.")
     return repo

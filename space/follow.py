@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hfembed.compare.shelf import Shelf
 from hfembed.errors import HfembedError
 from hfembed.launch.stream import read_event
+from hfembed.launch.watch import conclude
 from hfembed.run import LAYOUT
 
 from .progress import Progress, take
-from .runs import VisitorRun
+from .runs import VisitorRun, arriving
 from .visitors import Visitor
 
 MOST = 200
@@ -22,60 +23,77 @@ MOST = 200
 
 @dataclass
 class Followed:
-    """One attempt at a run, as far as it was read."""
+    """One attempt at a run, as far as it was read. threads: what is done for it meanwhile, by name."""
 
     progress: Progress = field(default_factory=Progress)
     offset: int = 0
     guard: threading.Lock = field(default_factory=threading.Lock)
-    thread: threading.Thread | None = None
-    bringing: threading.Thread | None = None
+    threads: dict[str, threading.Thread] = field(default_factory=dict)
 
 
-_followed: OrderedDict[tuple[Path, str, int], Followed] = OrderedDict()
-_guard = threading.Lock()
+_followed: Shelf[Followed] = Shelf(MOST)
 
 
 def progress_of(visitor: Visitor, one: VisitorRun) -> Progress:
     """Return what a run has done and does now."""
     followed = _followed_of(one)
+    if not one.launch.attempt.launcher.works_here:
+        _do_meanwhile("follow", _listen, visitor, followed, one)
+        return followed.progress
     with followed.guard:
-        if one.launch.attempt.launcher.works_here:
-            _read_on(followed, one.run.path(LAYOUT.launch_log))
-        elif followed.thread is None:
-            with visitor.acting(patient=True):
-                context = copy_context()
-            name = f"follow-{one.id}"
-            followed.thread = threading.Thread(
-                target=context.run, args=(_listen, followed, one), name=name, daemon=True
-            )
-            followed.thread.start()
+        for line in _new_lines(followed, one.run.path(LAYOUT.launch_log)):
+            _take_line(followed, line)
     return followed.progress
 
 
 def bring_here(visitor: Visitor, one: VisitorRun) -> Progress:
     """Fetch what a finished run made elsewhere, in a thread; return what is known of it meanwhile."""
     followed = _followed_of(one)
-    with followed.guard:
-        if followed.bringing is None and not one.is_whole:
-            with visitor.acting(patient=True):
-                context = copy_context()
-            name = f"bring-{one.id}"
-            followed.bringing = threading.Thread(
-                target=context.run, args=(_bring, followed, one), name=name, daemon=True
-            )
-            followed.bringing.start()
+    if not one.is_whole:
+        _do_meanwhile("bring", _bring, visitor, followed, one)
     return followed.progress
 
 
-def _read_on(followed: Followed, log: Path) -> None:
-    """Take what was written to a log since the last look."""
-    for line in _new_lines(followed, log):
-        event = read_event(line)
-        if event is not None:
-            take(followed.progress, event)
+def _do_meanwhile(
+    name: str, work: Callable[[Followed, VisitorRun], None], visitor: Visitor, followed: Followed, one: VisitorRun
+) -> None:
+    """Do something in a thread, as the visitor, if that was not begun before; what fails is begun anew at the next look."""
+
+    def do() -> None:
+        try:
+            work(followed, one)
+        except HfembedError as error:  # shown where the progress would stand
+            followed.progress.lost = error.message
+            with followed.guard:
+                del followed.threads[name]
+
+    with followed.guard, visitor.acting(patient=True):
+        if name not in followed.threads:
+            thread = threading.Thread(target=copy_context().run, args=(do,), name=f"{name}-{one.id}", daemon=True)
+            followed.threads[name] = thread
+            thread.start()
+
+
+def _listen(followed: Followed, one: VisitorRun) -> None:
+    """Take the log of a run elsewhere, from its first line, until it is over."""
+    followed.progress = Progress()
+    for line in one.launcher.follow(one.launch, one.here):
+        _take_line(followed, line)
+
+
+def _bring(followed: Followed, one: VisitorRun) -> None:
+    with arriving(one):
+        conclude(one.launcher, one.launch, one.run)
+
+
+def _take_line(followed: Followed, line: str) -> None:
+    event = read_event(line)
+    if event is not None:
+        take(followed.progress, event)
 
 
 def _new_lines(followed: Followed, log: Path) -> Iterator[str]:
+    """Yield what was written to a log since the last look."""
     if not log.is_file():
         return
     with log.open("rb") as lines:
@@ -87,33 +105,5 @@ def _new_lines(followed: Followed, log: Path) -> Iterator[str]:
             yield line.decode("utf-8", "replace").rstrip("\n")
 
 
-def _listen(followed: Followed, one: VisitorRun) -> None:
-    """Take the log of a run elsewhere, from its first line, until it is over."""
-    followed.progress = Progress()
-    try:
-        for line in one.launcher.follow(one.launch, one.here):
-            event = read_event(line)
-            if event is not None:
-                take(followed.progress, event)
-    except HfembedError as error:  # shown where the progress would stand; the next look begins anew
-        followed.progress.lost = error.message
-        followed.thread = None
-
-
-def _bring(followed: Followed, one: VisitorRun) -> None:
-    try:
-        one.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        one.launcher.bring(one.launch, one.run)
-    except HfembedError as error:
-        followed.progress.lost = error.message
-        followed.bringing = None
-
-
 def _followed_of(one: VisitorRun) -> Followed:
-    key = (one.folder, one.id, one.launch.attempt.number)
-    with _guard:
-        followed = _followed.setdefault(key, Followed())
-        _followed.move_to_end(key)
-        while len(_followed) > MOST:
-            _followed.popitem(last=False)
-    return followed
+    return _followed.get((one.folder, one.id, one.launch.attempt.number), Followed)

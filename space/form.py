@@ -11,12 +11,12 @@ from typing import Any
 
 from hfembed.corpus import HUB_SOURCE, SAMPLE
 from hfembed.errors import CorpusError, HfembedError, InputError, ModelError
-from hfembed.hub import REPO_ID
 from hfembed.launch.contract import Place
 from hfembed.launch.record import LauncherName
 from hfembed.recipe import DEFAULT_PRESET, ChunkBy, Recipe, load_preset, make_recipe
 from hfembed.resources import local_path
 
+from .hub_names import names_dataset, names_model
 from .settings import Settings
 from .uploads import check_uploads
 
@@ -128,8 +128,7 @@ def check_dataset(name: str) -> None:
     """Refuse everything that is not a Hub dataset id: a visitor must not name files of this machine."""
     if not name:
         raise CorpusError("No dataset is named yet.", "Name one of the Hub, for instance BeIR/scifact.")
-    match = HUB_SOURCE.match(name)
-    if match is None or not REPO_ID.match(match["repo"]) or ".." in name or _is_here(name, match["repo"]):
+    if not names_dataset(name):
         raise CorpusError(f"'{name}' is not a Hub dataset id.", "It reads org/name[:config][@revision].")
 
 
@@ -148,8 +147,7 @@ def base_of(form: Form, settings: Settings) -> str:
         name = form.other_base
     if not name:
         raise ModelError("No base model is named.", "Choose one, or type org/name.")
-    repo = name.partition("@")[0]
-    if not REPO_ID.match(repo) or ".." in name or _is_here(name, repo):
+    if not names_model(name):
         raise ModelError(f"'{name}' is not a Hub model id.", "It reads org/name[@revision].")
     return name
 
@@ -228,8 +226,3 @@ def corpus_label(form: Form) -> str:
     if form.choice == CorpusChoice.HUB:
         return form.source
     return form.files[0].name if len(form.files) == 1 else f"{len(form.files):,} files"
-
-
-def _is_here(*names: str) -> bool:
-    """Tell whether hfembed would read something of this machine under one of these names."""
-    return any(local_path(name) is not None for name in names)

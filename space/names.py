@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
+from hfembed.corpus import SAMPLE
 from hfembed.errors import InputError, choices
 from hfembed.hub.runs import Account
+from hfembed.push import propose_repos
 
 from .form import CorpusChoice, Form, Visibility
 from .uploads import folder_name
 
-MOST_LETTERS = 90
 REPO_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def propose(owner: str, form: Form, base: str) -> tuple[str, str]:
     """Return names for the model and the dataset of a run, out of whose it is, its documents and its base."""
-    corpus, model = _plain(_corpus(form)), _plain(Path(base.partition("@")[0]).name)
-    return f"{owner}/{corpus}-{model}"[:MOST_LETTERS], f"{owner}/{corpus}-triplets"[:MOST_LETTERS]
+    return propose_repos(owner, _corpus(form), base)
 
 
 def check_names(form: Form, account: Account, taken: Callable[[str, str], bool | None]) -> list[str]:
@@ -56,11 +55,5 @@ def _corpus(form: Form) -> str:
     if form.choice == CorpusChoice.UPLOAD and form.files:
         return folder_name(form.files)
     if form.choice == CorpusChoice.HUB:
-        return form.source.partition("@")[0].rpartition("/")[2]
-    return "sample"
-
-
-def _plain(name: str) -> str:
-    """Return a name as the Hub takes it: letters, digits and single dashes or dots, at the ends neither."""
-    ascii_only = name.encode("ascii", "ignore").decode()
-    return re.sub(r"([-.])[-.]+", r"\1", re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_only)).strip("-.")[:40] or "documents"
+        return form.source
+    return SAMPLE

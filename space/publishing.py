@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+from hfembed.compare.shelf import Shelf
 from hfembed.errors import HubError, InputError, RunBusyError
 from hfembed.hub.runs import who_am_i
 from hfembed.pipeline import manifests
@@ -23,8 +23,8 @@ NOBODY = "you"
 NO_ACCOUNT = "Sign in with Hugging Face first: the repos are yours."
 NOT_LOGGED_IN = "Nobody is logged in to the Hub on this machine: hf auth login"
 
-_facts: OrderedDict[tuple[str, str | None, str], Facts] = OrderedDict()
-_keeping, _pushing = threading.Lock(), threading.Lock()
+_facts: Shelf[Facts] = Shelf(MOST)
+_pushing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,14 @@ def facts_of(visitor: Visitor, one: VisitorRun) -> Facts:
     """Return what the cards say of a run; read once, since that takes a while for a large corpus."""
     done = manifests(one.run)
     key = (str(one.folder), visitor.name, done["evaluate"].output + (done["export"].output if "export" in done else ""))
-    with _keeping:
-        if key in _facts:
-            _facts.move_to_end(key)
-            return _facts[key]
-    with visitor.acting():
-        found = run_facts(one.run, ask_hub=True)
-    _ = found.texts, found.changes  # the part that takes long
-    with _keeping:
-        _facts[key] = found
-        while len(_facts) > MOST:
-            _facts.popitem(last=False)
-    return found
+
+    def read() -> Facts:
+        with visitor.acting():
+            found = run_facts(one.run, ask_hub=True)
+        _ = found.texts, found.changes  # the part that takes long
+        return found
+
+    return _facts.get(key, read)
 
 
 def recipe_of(one: VisitorRun, wish: Wish) -> Recipe:

@@ -11,6 +11,8 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,12 +23,14 @@ from hfembed.hub.runs import who_am_i
 from hfembed.launch.contract import Launcher, Place
 from hfembed.launch.home import find_homes
 from hfembed.launch.queue import FOLDER, SLOTS
-from hfembed.launch.record import Launch, LauncherName, Outcome, read_link
-from hfembed.launch.send import Conditions, Plan, launcher_of, plan, plan_again, send
+from hfembed.launch.record import Launch, LauncherName, Outcome, read_link, write_link
+from hfembed.launch.send import Conditions, Plan, bring_inputs, launcher_of, plan, plan_again, send
+from hfembed.launch.watch import concluded
 from hfembed.pipeline import NAMES, manifests
 from hfembed.recipe import Recipe
-from hfembed.run import Run
+from hfembed.run import LAYOUT, Run
 
+from .foreign import refuse_foreign, refuse_foreign_base
 from .settings import Settings, read_settings
 from .visitors import Visitor
 
@@ -136,6 +140,7 @@ def resume(visitor: Visitor, one: VisitorRun, place: Place | None = None) -> Vis
         _refuse_too_many(visitor, settings)
         where = place or Place(last.launcher, None if last.launcher is LauncherName.LOCAL else last.flavor)
         found = plan_again(one.launch, one.run, where, Conditions(), silent())
+        _refuse_foreign(visitor, one, found.order.recipe)
         (one.folder / CANCELLED).unlink(missing_ok=True)
         _set_queue(found, settings)
         return VisitorRun(send(found), one.folder)
@@ -152,6 +157,8 @@ def go_on(visitor: Visitor, one: VisitorRun, recipe: Recipe, until: str) -> Visi
         _refuse_too_many(visitor, settings)
         found = plan(recipe, one.run, Place(LauncherName.LOCAL), Conditions(), silent(), until=until)
         alone = set(NAMES[: NAMES.index(until)]) <= set(manifests(one.run))
+        if not alone:
+            _refuse_foreign(visitor, one, recipe)
         asked = {
             "until": until,
             "publishes": found.order.publishes,
@@ -222,7 +229,9 @@ def find_run(visitor: Visitor, identity: str) -> VisitorRun:
 
 
 def status(visitor: Visitor, one: VisitorRun) -> Status:
-    """Return how a run stands."""
+    """Return how a run stands; one elsewhere that was brought here is not asked again."""
+    if concluded(one.launch, one.here) is not None:
+        return Status.FINISHED
     with visitor.acting():
         standing = one.launcher.standing(one.launch, one.here)
         if not standing.is_over:
@@ -235,22 +244,55 @@ def status(visitor: Visitor, one: VisitorRun) -> Status:
 
 def outcome(visitor: Visitor, one: VisitorRun) -> Outcome | None:
     """Return how a run ended, in its own words, if it got to say so."""
+    if (brought := concluded(one.launch, one.here)) is not None:
+        return brought
     with visitor.acting():
         return one.launcher.outcome(one.launch, one.here)
+
+
+def recipe_of(visitor: Visitor, one: VisitorRun) -> Recipe:
+    """Return a run's recipe, for whatever is to be read or done by it."""
+    recipe = one.run.recipe()
+    _refuse_foreign(visitor, one, recipe)
+    return recipe
+
+
+def base_of(visitor: Visitor, one: VisitorRun) -> str:
+    """Return the base model of a run, to be loaded here."""
+    base = one.run.recipe().base
+    if not visitor.is_owner:
+        refuse_foreign_base(base, one.folder, read_settings())
+    return base
 
 
 def bring(visitor: Visitor, one: VisitorRun) -> VisitorRun:
     """Bring here what a run has made elsewhere, if it is not here yet."""
     with visitor.acting():
         if not one.is_whole:
-            one.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            one.launcher.bring(one.launch, one.run)
+            with arriving(one):
+                one.launcher.bring(one.launch, one.run)
     return one
+
+
+@contextmanager
+def arriving(one: VisitorRun) -> Iterator[None]:
+    """Give a run that comes from elsewhere its folder, and what it began with where that is not here any more."""
+    one.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if one.launch.repo and not one.run.path(LAYOUT.recipe).is_file():
+        bring_inputs(one.launch, one.run, silent())
+    yield
+    if read_link(one.run) is None:  # from now on it is found here
+        write_link(one.run, one.launch)
 
 
 def with_model(visitor: Visitor) -> list[VisitorRun]:
     """Return the visitor's finished runs whose models are here, newest first."""
     return [one for one in runs_here(visitor) if one.has_model and status(visitor, one) is Status.FINISHED]
+
+
+def _refuse_foreign(visitor: Visitor, one: VisitorRun, recipe: Recipe) -> None:
+    if not visitor.is_owner:
+        refuse_foreign(recipe, one.folder, read_settings())
 
 
 def _refuse_too_many(visitor: Visitor, settings: Settings) -> None:

@@ -12,14 +12,13 @@ from functools import lru_cache
 
 from hfembed.compare import BASE, BM25, HYBRID, TUNED, Contender
 from hfembed.compare.contender import JOINED
-from hfembed.corpus import HUB_FILES, HUB_SOURCE, SAMPLE
+from hfembed.corpus import SAMPLE
 from hfembed.errors import CorpusError, HubError, ModelError
-from hfembed.hub import REPO_ID
 from hfembed.hub.search import look_up_model
-from hfembed.resources import local_path
 from hfembed.run import LAYOUT
 
-from .runs import VisitorRun, bring, find_run, with_model
+from .hub_names import names_dataset, names_dataset_file, names_model
+from .runs import VisitorRun, base_of, bring, find_run, with_model
 from .settings import read_settings
 from .visitors import Visitor
 
@@ -67,9 +66,7 @@ def find_corpus(visitor: Visitor, name: str) -> tuple[str, str]:
         return str(one.run.folder), one.launch.name
     if not name:
         raise CorpusError("No corpus is named.", NO_CORPUS)
-    match = HUB_SOURCE.match(name)
-    is_dataset = name.startswith(HUB_FILES) or (match is not None and REPO_ID.match(match["repo"]))
-    if not is_dataset or ".." in name or local_path(name) is not None:
+    if not names_dataset(name) and not names_dataset_file(name):
         raise CorpusError(f"'{name}' is not a Hub dataset id.", NO_CORPUS)
     return name, name
 
@@ -97,7 +94,7 @@ def _model(visitor: Visitor, key: str, focus: VisitorRun | None) -> tuple[str, s
         if one is None:
             raise ModelError("None of your runs has a model yet.", "Launch one on the Build page.")
         return _tuned_label(one), str(one.run.path(LAYOUT.model))
-    if not REPO_ID.match(key.partition("@")[0]) or ".." in key or local_path(key) is not None:
+    if not names_model(key):
         raise ModelError(f"'{key}' is not a Hub model id.", NO_MODEL)
     _refuse_large(key)
     return key, key
@@ -136,14 +133,7 @@ def _run(visitor: Visitor, identity: str) -> VisitorRun:
 
 
 def _base(visitor: Visitor, focus: VisitorRun | None) -> str:
-    offered = read_settings().bases
-    if focus is None:
-        return offered[0]
-    base = focus.run.recipe().base
-    # A recipe may have come back from a repo that somebody wrote to.
-    if local_path(base) is not None and base not in offered and not visitor.is_owner:
-        raise ModelError("The base model of this run is not here.", NO_MODEL)
-    return base
+    return read_settings().bases[0] if focus is None else base_of(visitor, focus)
 
 
 def _tuned_label(one: VisitorRun) -> str:

@@ -7,7 +7,6 @@ Which fields there are was read from its source: `trainers/sent_transformers/par
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 from hfembed.errors import HubError
 from hfembed.events import Reporter
-from hfembed.hub.identity import client, stored_token
+from hfembed.hub.identity import client, job_token
 from hfembed.hub.models import MODEL_FILES, locate_model
 from hfembed.hub.problems import first_line, hub_errors
 from hfembed.hub.publish import retry
@@ -32,8 +31,6 @@ FLAVORS = (
     "a10g-large", "a10g-largex2", "a10g-largex4", "a100-large",
 )  # fmt: skip
 SLEEP_SECONDS = 604_800
-# A token that may do less than the one that the user is logged in with.
-TOKEN_VARIABLE = "HFEMBED_JOB_TOKEN"
 DOCKERFILE = (
     "FROM huggingface/autotrain-advanced:latest\n\nCMD pip uninstall -y autotrain-advanced && "
     "pip install -U autotrain-advanced && autotrain api --port 7860 --host 0.0.0.0"
@@ -128,7 +125,7 @@ class Project:
 
 def find_token() -> str:
     """Return the token that AutoTrain is given: the one made for jobs alone, else the user's."""
-    token = os.environ.get(TOKEN_VARIABLE) or stored_token()
+    token = job_token()
     if not token:
         raise HubError("AutoTrain needs a token of the Hub, and there is none.", "hf auth login")
     return token

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+# A token made for jobs alone, which may do less than the one that the user is logged in with.
+JOB_TOKEN = "HFEMBED_JOB_TOKEN"
 # Keys that open this machine's own repos: nobody else's process holds them.
-OWN_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "OAUTH_CLIENT_SECRET", "HFEMBED_JOB_TOKEN")
+OWN_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "OAUTH_CLIENT_SECRET", JOB_TOKEN)
 # None: as the client is logged in. False: as nobody.
 _token: ContextVar[str | Literal[False] | None] = ContextVar("hfembed_token", default=None)
 
@@ -53,6 +55,14 @@ def stored_token() -> str | None:
 
     token = _token.get()
     return get_token() if token is None else token or None
+
+
+def job_token() -> str | None:
+    """Return the token that a run elsewhere is given: the one made for jobs alone, else that of whoever acts.
+
+    A visitor's run gets the visitor's own, whatever this machine has been given.
+    """
+    return (None if is_visitor() else os.environ.get(JOB_TOKEN)) or stored_token()
 
 
 def is_visitor() -> bool:

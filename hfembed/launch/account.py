@@ -7,12 +7,10 @@ import re
 from urllib.parse import urlsplit
 
 from hfembed.errors import InputError, choices
-from hfembed.hub import stored_token
+from hfembed.hub import JOB_TOKEN, is_visitor, job_token
 from hfembed.hub.runs import check_token, hub_address, who_am_i
 from hfembed.recipe import GenerateMethod, Recipe
 
-# A token made for jobs alone, which may do less than the one that the user is logged in with.
-TOKEN_VARIABLE = "HFEMBED_JOB_TOKEN"
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 HERE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
@@ -35,13 +33,13 @@ def find_secrets(recipe: Recipe, token_from: str | None) -> dict[str, str]:
         raise InputError(
             "--token-from must be the name of an environment variable, in capitals. If it is the token itself: "
             "a token belongs on no command line.",
-            f"export {TOKEN_VARIABLE}=... is found without --token-from.",
+            f"export {JOB_TOKEN}=... is found without --token-from.",
         )
-    token = os.environ.get(token_from or TOKEN_VARIABLE) or (None if token_from else stored_token())
+    token = os.environ.get(token_from) if token_from else job_token()
     if not token:
         raise InputError(
             f"The environment variable {token_from} holds no token." if token_from else "There is no token of the Hub.",
-            "hf auth login, or export a token made for jobs alone as " + TOKEN_VARIABLE,
+            "hf auth login, or export a token made for jobs alone as " + JOB_TOKEN,
         )
     check_token(token)
     return {"HF_TOKEN": token, **_llm_key(recipe)}
@@ -54,6 +52,11 @@ def _llm_key(recipe: Recipe) -> dict[str, str]:
     name = llm.key_env or ("OPENAI_API_KEY" if llm.endpoint else "HF_TOKEN")
     if name == "HF_TOKEN":
         return {}
+    if is_visitor() and os.environ.get(name):
+        raise InputError(
+            "The key of the language model belongs to this page, and goes to no other machine.",
+            "Run it on this machine, or from a shell of your own: hfembed run --on jobs",
+        )
     if not os.environ.get(name) and llm.key_env:
         raise InputError(f"The environment variable {name} holds no key of the language model.", f"export {name}=...")
     return {name: os.environ[name]} if os.environ.get(name) else {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from hfembed.events import Reporter, silent
 from hfembed.hardware import SPACE_HARDWARE, Hardware
-from hfembed.hub.autotrain import FLAVORS, TOKEN_VARIABLE, is_address
+from hfembed.hub import JOB_TOKEN
+from hfembed.hub.autotrain import FLAVORS, is_address
 from hfembed.launch.contract import Order
 from hfembed.launch.local import Local
 from hfembed.launch.record import LauncherName
@@ -35,7 +36,7 @@ class AutoTrain(Local):
 
     def environment(self, order: Order) -> dict[str, str]:
         """Return what the process is given in secret: the token that AutoTrain gets."""
-        return {TOKEN_VARIABLE: order.secrets["HF_TOKEN"]}
+        return {JOB_TOKEN: order.secrets["HF_TOKEN"]}
 
 
 def with_autotrain(recipe: Recipe, place: str) -> Recipe:

@@ -70,7 +70,10 @@ def read_home(repo: RunRepo) -> Launch:
     content = repo.read(REPO_LAYOUT.launch)
     if content is None:
         raise InputError(f"'{repo.name}' keeps no run: it has no {REPO_LAYOUT.launch}.", "hfembed runs lists them.")
-    return read_launch(content, f"{repo.name}/{REPO_LAYOUT.launch}")
+    launch = read_launch(content, f"{repo.name}/{REPO_LAYOUT.launch}")
+    if repo.name.partition("/")[2] != REPO_PREFIX + launch.id:  # folders are named after it
+        raise InputError(f"'{repo.name}' keeps no run of its name, but '{launch.id}'.", "hfembed runs lists them.")
+    return launch
 
 
 def find_homes(owners: Sequence[str], report: Reporter) -> list[Launch]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hfembed.errors import RunError
 from hfembed.launch.workload import Workload
@@ -77,8 +77,8 @@ class Attempt(Entry):
 class Sent(Entry):
     """An input that was on this machine: the recipe's key, the name it goes by, and whether it is one archive."""
 
-    key: str
-    name: str
+    key: str = Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")
+    name: str = Field(pattern=r"^[^/]*[^/.][^/]*$")  # a folder or a file, and no way out of where it is put
     packed: bool
 
 

@@ -111,7 +111,8 @@ def plan_again(launch: Launch, run: Run, place: Place, conditions: Conditions, r
     """Look at the same for a launch that ended before it was done, to go on with it there or elsewhere."""
     repo = RunRepo(launch.repo, report) if launch.repo else None
     if place.launcher.works_here and repo and not _is_here(launch, run):
-        _bring_all(repo, launch, run)
+        bring_run(repo, run)
+        bring_inputs(launch, run, report)
     at_home = not place.launcher.works_here and repo is not None
     done = kept_stages(repo) if at_home and repo else set(manifests(run))
     recipe = _kept_recipe(repo) if at_home and repo else run.recipe()
@@ -127,6 +128,15 @@ def plan_again(launch: Launch, run: Run, place: Place, conditions: Conditions, r
         again=launch,
     )
     return _price(order, place, conditions, [name for name in _until(launch.until) if name not in done], report)
+
+
+def bring_inputs(launch: Launch, run: Run, report: Reporter) -> None:
+    """Bring a run's recipe into its folder here, with the inputs that were sent with it."""
+    repo = RunRepo(str(launch.repo), report)
+    make_folder(run.folder)
+    repo.download(run.folder, [f"{REPO_LAYOUT.inputs}/**"])
+    unpack(launch.inputs, run.folder)
+    run.write_recipe(with_inputs(_kept_recipe(repo), launch.inputs, run.folder.resolve()))
 
 
 def send(found: Plan) -> Launch:
@@ -206,12 +216,3 @@ def _kept_recipe(repo: RunRepo) -> Recipe:
     with tempfile.TemporaryDirectory(prefix="hfembed-recipe-") as work:
         repo.download(Path(work), [REPO_LAYOUT.recipe])
         return read_recipe(Path(work) / REPO_LAYOUT.recipe)
-
-
-def _bring_all(repo: RunRepo, launch: Launch, run: Run) -> None:
-    """Bring a run home with all it needs to go on here."""
-    make_folder(run.folder)
-    bring_run(repo, run)
-    repo.download(run.folder, [f"{REPO_LAYOUT.inputs}/**"])
-    unpack(launch.inputs, run.folder)
-    run.write_recipe(with_inputs(_kept_recipe(repo), launch.inputs, run.folder.resolve()))

@@ -44,7 +44,7 @@ def read_log(launcher: Launcher, launch: Launch, run: Run | None, *, wait: bool)
 
 def conclude(launcher: Launcher, launch: Launch, run: Run | None, log: str = "") -> Outcome:
     """Check an ended run against what it was to make, bring its results here, and learn from how long it took."""
-    known = _concluded(launch, run)
+    known = concluded(launch, run)
     if known is not None:
         return known
     standing, outcome = launcher.standing(launch, run), launcher.outcome(launch, run)
@@ -59,7 +59,7 @@ def conclude(launcher: Launcher, launch: Launch, run: Run | None, log: str = "")
     return outcome
 
 
-def _concluded(launch: Launch, run: Run | None) -> Outcome | None:
+def concluded(launch: Launch, run: Run | None) -> Outcome | None:
     """Return how an attempt elsewhere ended, if that was found to be whole before."""
     if run is None or launch.attempt.launcher.works_here:  # a worker here writes the same file, unchecked
         return None

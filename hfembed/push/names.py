@@ -18,7 +18,8 @@ UNNAMED = "my-documents"
 def propose_repos(owner: str, corpus: str | None, base: str) -> tuple[str, str]:
     """Return ids for the repos of model and dataset: `owner/corpus-base` and `owner/corpus-triplets`."""
     name = _plain(corpus or "")
-    return f"{owner}/{name}-{_slug(PurePosixPath(base.partition('@')[0]).name)}", f"{owner}/{name}-{DATASET_ENDING}"
+    model = _slug(PurePosixPath(base.partition("@")[0]).name) or "model"
+    return f"{owner}/{name}-{model}", f"{owner}/{name}-{DATASET_ENDING}"
 
 
 def _plain(corpus: str) -> str:

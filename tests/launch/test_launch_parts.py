@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import tomllib
@@ -15,7 +16,7 @@ import pytest
 from builders import recipe_for, run_until, some_documents, write_beir
 
 from hfembed import __version__
-from hfembed.errors import HubError, LaunchError
+from hfembed.errors import HubError, InputError, LaunchError, RunError
 from hfembed.events import Event, silent
 from hfembed.hardware import HARDWARE, Hardware
 from hfembed.hub.jobs import Jobs, JobSpec, LogLine
@@ -24,6 +25,7 @@ from hfembed.launch import learned
 from hfembed.launch.bundle import WHEEL_NAME, build_wheel
 from hfembed.launch.estimate import choose, offer, time_limit
 from hfembed.launch.extras import extras_of, processes_of
+from hfembed.launch.home import REPO_PREFIX, read_home
 from hfembed.launch.inputs import MOST_FILES, find_inputs, hash_recipe, unpack, with_inputs, without_inputs
 from hfembed.launch.keeper import Keeper
 from hfembed.launch.local import this_hardware
@@ -305,6 +307,23 @@ class Stub:
 
     def outcome(self, *_: Any) -> Outcome | None:
         return self._outcome
+
+
+@pytest.mark.parametrize(
+    "values", [{"id": "../elsewhere"}, {"inputs": [{"name": ".."}]}, {"inputs": [{"key": "../x"}]}]
+)
+def test_what_a_repo_keeps_leads_nowhere_but_to_its_run(logged_in, values: Any):
+    launch = launch_of({"push": 1.0})
+    sent = {"key": "corpus", "name": "handbook", "packed": False}
+    repo = RunRepo(f"demo/{REPO_PREFIX}{launch.id}", silent())
+    repo.create()
+    repo.commit({"run.json": launch.to_text().encode()}, message="Keep")
+    assert read_home(repo).id == launch.id
+    told = launch.model_dump(mode="json") | values
+    told["inputs"] = [sent | entry for entry in values.get("inputs", [])]
+    repo.commit({"run.json": json.dumps(told).encode()}, message="Lead elsewhere")
+    with pytest.raises((InputError, RunError)):
+        read_home(repo)
 
 
 def test_a_run_that_says_it_is_done_is_believed_only_when_its_repos_hold_all_at_that_commit(logged_in):

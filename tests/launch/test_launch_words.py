@@ -11,6 +11,10 @@ from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 from hfembed import cli
+from hfembed.errors import InputError
+from hfembed.hub import acting_as, job_token
+from hfembed.launch.account import find_secrets
+from hfembed.recipe import make_recipe
 
 Arguments = tuple[str, ...]
 
@@ -66,6 +70,23 @@ def test_nobody_sends_a_run_without_a_token_or_with_one_the_hub_does_not_know(
     assert "token that the run is to be given" in said and "hf_nobody_has_this_one" not in said
     monkeypatch.delenv("HF_TOKEN")
     assert "hf auth login" in error(*wanted, "--on", "jobs", "--yes")
+
+
+def test_a_visitor_s_run_takes_neither_the_token_nor_the_key_of_whoever_owns_the_page(
+    logged_in, monkeypatch: pytest.MonkeyPatch
+):
+    visitor = logged_in.add_user("visitor")
+    monkeypatch.setenv("HFEMBED_JOB_TOKEN", "hf_of_the_owner")
+    monkeypatch.setenv("OWNERS_KEY", "sk-of-the-owner")
+    settings = ["generate.llm.model=m", "generate.llm.endpoint=https://llm.example/v1"]
+    assert job_token() == "hf_of_the_owner"
+    with acting_as(visitor):
+        assert find_secrets(make_recipe("instant"), None) == {"HF_TOKEN": visitor}
+        with pytest.raises(InputError, match="belongs to this page") as refused:
+            find_secrets(make_recipe("llm", None, [*settings, "generate.llm.key_env=OWNERS_KEY"]), None)
+        assert "sk-of-the-owner" not in str(refused.value)
+    with acting_as(None), pytest.raises(InputError, match="no token of the Hub"):
+        find_secrets(make_recipe("instant"), None)
 
 
 def test_a_key_that_is_not_there_and_a_language_model_that_only_this_machine_reaches_are_refused(

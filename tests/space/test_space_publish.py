@@ -55,8 +55,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def root(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HFEMBED_SPACE_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("HFEMBED_SPACE_BASES", str(tiny_model))
 
 
 @pytest.fixture

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import some_documents, write_beir
+from huggingface_hub import constants, file_download
 
 from hfembed.errors import HfembedError, InputError, RunBusyError, RunError
 from hfembed.events import Event, silent
 from hfembed.launch.contract import Place
 from hfembed.launch.queue import FOLDER, tickets, turn
 from hfembed.launch.record import Outcome
-from hfembed.recipe import make_recipe
+from hfembed.localhub import LocalHub
+from hfembed.recipe import make_recipe, validate_recipe
 from hfembed.run import LAYOUT
 from space import runs
 from space.charts import line_chart
-from space.follow import progress_of
+from space.follow import bring_here, progress_of
+from space.foreign import refuse_foreign
 from space.progress import StageState, read_progress
 from space.runs import Status, VisitorRun
 from space.settings import read_settings
 from space.view_run import failure, kept_curves, log_html, run_html, stepper_html, whole_progress, work_html
-from space.visitors import Visitor, new_token, visitor_of
+from space.visitors import Visitor, new_token, visitor_of, visitor_with
 
 PATIENCE = 60
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HFEMBED_SPACE_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("HFEMBED_SPACE_BASES", str(tiny_model))
     return tmp_path / "root"
 
 
@@ -46,7 +53,8 @@ def corpus(tmp_path: Path) -> Path:
 
 def launched(visitor: Visitor, corpus: Path, base: Path | str, until: str = "generate") -> VisitorRun:
     folder = runs.new_folder(visitor)
-    recipe = make_recipe("instant", None, [], {"corpus": str(corpus), "base": str(base)})
+    uploads = shutil.copytree(corpus, folder / runs.UPLOADS) if corpus.is_dir() else corpus
+    recipe = make_recipe("instant", None, [], {"corpus": str(uploads), "base": str(base)})
     found = runs.prepare(visitor, folder, recipe, Place.parse("local"), until)
     return runs.start(visitor, folder, found)
 
@@ -116,6 +124,89 @@ def test_a_corpus_that_is_not_there_is_refused_before_anything_starts(visitor: V
     with pytest.raises(HfembedError):
         launched(visitor, Path("/nowhere/at/all"), tiny_model)
     assert runs.runs_of(visitor) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"corpus": "/data/hfembed-space/visitors"},
+        {"corpus": "~/.cache"},
+        {"corpus": "inputs/../../../other/run"},
+        {"base": "/"},
+        {"generate": {"llm": {"endpoint": "https://elsewhere.example/v1"}}},
+        {"generate": {"llm": {"key_env": "HF_TOKEN"}}},
+    ],
+)
+def test_a_recipe_that_came_back_from_a_repo_names_nothing_but_its_own(tmp_path: Path, tiny_model: Path, values: Any):
+    own = tmp_path / "own"
+    recipe = make_recipe("llm", None, [], {"corpus": str(own / "uploads"), "base": str(tiny_model)})
+    refuse_foreign(recipe, own, read_settings())
+    refuse_foreign(recipe.model_copy(update={"corpus": "inputs/corpus/handbook"}), own, read_settings())
+    given = recipe.model_dump(mode="json")
+    for name, value in values.items():
+        given[name] = {**given[name], "llm": {**given[name]["llm"], **value["llm"]}} if name == "generate" else value
+    with pytest.raises(RunError, match="of this run"):
+        refuse_foreign(validate_recipe(given, "test"), own, read_settings())
+
+
+def test_a_run_whose_recipe_was_changed_to_read_what_is_another_s_is_not_gone_on_with(
+    visitor: Visitor, corpus: Path, tiny_model: Path
+):
+    one = launched(visitor, corpus, tiny_model)
+    runs.cancel(visitor, one)
+    secret = visitor_of(new_token(), None).folder
+    recipe = one.run.recipe()
+    one.run.write_recipe(recipe.model_copy(update={"corpus": str(secret)}))
+    secret.mkdir(parents=True)
+    with pytest.raises(RunError, match="which is not its own"):
+        runs.resume(visitor, one)
+    with pytest.raises(RunError, match="which is not its own"):
+        runs.recipe_of(visitor, one)
+
+
+# Elsewhere
+
+
+@pytest.fixture
+def signed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Visitor]:
+    """Somebody with an account of a Hub that runs jobs."""
+    with LocalHub(root=tmp_path / "hub") as hub:
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+        yield visitor_with("demo", hub.add_user("demo"))
+
+
+def test_a_job_is_followed_and_what_it_made_is_brought_here_though_its_folder_was_lost(
+    signed_in: Visitor, corpus: Path, tiny_model: Path
+):
+    folder = runs.new_folder(signed_in)
+    uploads = shutil.copytree(corpus, folder / runs.UPLOADS)
+    recipe = make_recipe("instant", None, [], {"corpus": str(uploads), "base": str(tiny_model)})
+    found = runs.prepare(signed_in, folder, recipe, Place.parse("jobs:cpu-basic"), "generate")
+    one = runs.start(signed_in, folder, found)
+    wait_for(signed_in, one, Status.FINISHED)
+    shutil.rmtree(one.folder)
+    [kept] = runs.runs_of(signed_in)
+    assert kept.id == one.id and not kept.is_whole
+    deadline = time.monotonic() + PATIENCE
+    while not kept.is_whole or not kept.run.path(LAYOUT.outcome).is_file():
+        assert not bring_here(signed_in, kept).lost
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert kept.folder.stat().st_mode & 0o077 == 0
+    while progress_of(signed_in, kept).states["generate"] is not StageState.DONE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert runs.recipe_of(signed_in, kept).corpus == str(kept.run.folder.resolve() / "inputs/corpus" / runs.UPLOADS)
+    assert [entry.id for entry in runs.runs_here(signed_in)] == [one.id]
+    # What is here is not asked of the Hub again.
+    constants.ENDPOINT = "http://127.0.0.1:9"
+    assert runs.status(signed_in, kept) is Status.FINISHED and runs.outcome(signed_in, kept).error is None
+    runs.delete(signed_in, kept)
+    assert not kept.folder.exists()
 
 
 # What is shown
