@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,12 +12,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -27,6 +29,7 @@ from tests.conftest import CHEAP
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+T = TypeVar("T")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -97,6 +100,12 @@ def serve(folder: Path, base: Path, more: Mapping[str, str] = MappingProxyType({
         server.terminate()
         server.wait(PATIENCE)
         log.close()
+
+
+def finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine gives, run in a thread of its own: this one's loop may be that of another test's browser."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture(scope="session")

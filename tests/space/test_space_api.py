@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from hfembed.localhub import LocalHub
-from tests.space.conftest import Served, serve
+from tests.space.conftest import Served, finish, serve
 
 QUERY = "radio went quiet"
 Ask = Callable[..., Any]
@@ -75,9 +73,7 @@ def in_mcp(space: Served, token: str | None, act: Callable[[Any], Any]) -> Any:
             await opened.initialize()
             return await act(opened)
 
-    # In a thread of its own: a browser's test in the same process leaves a loop running.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, session()).result()
+    return finish(session())
 
 
 def test_nobody_in_particular_may_search_and_compare_the_sample(nobody: Ask) -> None:

@@ -35,6 +35,7 @@ from space.study import quote_place
 from space.view_places import duration
 from space.visitors import new_token, visitor_of
 from tests.conftest import CHEAP
+from tests.space.conftest import finish
 
 
 @dataclass
@@ -291,7 +292,7 @@ def test_a_private_dataset_of_the_visitors_is_searched_looked_at_and_named_after
     api.upload_file(
         path_or_fileobj=rows.encode(), path_in_repo="corpus.jsonl", repo_id="demo/handbook", repo_type="dataset"
     )
-    assert "demo/handbook" in asyncio.run(find_dataset.search(demo.token, "handb", demo.request))
+    assert "demo/handbook" in finish(find_dataset.search(demo.token, "handb", demo.request))
     demo.call(refresh)
     shown = demo.change(choice="hub", dataset="demo/handbook")
     assert demo.reason == "Ready to launch." and "20 documents" in shown["preview"]
@@ -394,7 +395,7 @@ def test_only_the_newest_of_what_is_typed_is_searched_for(monkeypatch: pytest.Mo
             await asyncio.sleep(0.005)
         return await asyncio.gather(*waiting)
 
-    answers = asyncio.run(typing())
+    answers = finish(typing())
     assert asked == ["hand"]
     assert [isinstance(answer, str) for answer in answers] == [False, False, False, True]
 
@@ -409,6 +410,6 @@ def test_an_answer_that_comes_after_a_dataset_was_chosen_is_not_shown(monkeypatc
         return found
 
     monkeypatch.setattr(find_dataset, "search_datasets", slowly)
-    assert not isinstance(asyncio.run(find_dataset.search(token, "hand", request)), str)
-    assert asyncio.run(find_dataset.search(token, "org/handbook", request)) == ""
+    assert not isinstance(finish(find_dataset.search(token, "hand", request)), str)
+    assert finish(find_dataset.search(token, "org/handbook", request)) == ""
     assert "<script>" not in find_dataset.found_html("<script>", [])
