@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,9 @@ def build() -> gr.Blocks:
             session = Session(token, tabs, chosen)
             opened = [_tab(name, make, session) for name, make in PAGES.items()]
         greeted = blocks.load(greet, [token, session.chosen], [token, session.chosen, tabs], **PRIVATE)
+        first = opened[0][0]  # opened without being selected; a page that the address names is selected by greet
+        greeted.then(if_first(first.refresh), first.inputs, first.outputs, **PRIVATE)
         for page, tab in opened:
-            page.refresh_on(greeted.then)
             page.refresh_on(tab.select)
             tab.select(None, None, None, js=SET_TAB.replace("NAME", page.name))
         _wire_duplicate(session, {page.name: page for page, _ in opened})
@@ -61,6 +62,19 @@ def greet(token: str, chosen: str, request: gr.Request) -> tuple[Any, ...]:
     page = asked.get("tab")
     run = asked.get("run", chosen)[:80]
     return token if is_token(token) else new_token(), run, gr.Tabs(selected=page) if page in PAGES else gr.skip()
+
+
+def if_first(refresh: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Return how the first page is brought up to date as the front end is opened: not at all where another one is named."""
+
+    def handle(token: str, memo: Any, asked: Any, request: gr.Request, *values: Any) -> Iterator[Any]:
+        named = request.query_params.get("tab") if request else None
+        if named not in PAGES or named == next(iter(PAGES)):
+            yield from refresh(token, memo, asked, request, *values)
+        else:
+            yield gr.skip()
+
+    return handle
 
 
 def launch(*, opens_browser: bool = False, runs: Sequence[Path] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ ASK = (
 )
 ASK_MAP = ("A map of the documents", "Type a query above and press Search: the map shows where each model puts it.")
 LONGEST_LINK = 300
+# What is shown, and the task that it comes from unless that is done. A task that takes longer is shown by events of its
+# own, the result by the last of them: Gradio 6.17 loses now and then what a handler yields last.
+Begun = tuple[Any, Work[Any] | None]
 
 
 @dataclass(frozen=True)
@@ -82,35 +86,38 @@ def change_corpus(token: str, corpus: str, models: list[str], request: gr.Reques
     return _models(visitor_of(token, request), corpus, models)
 
 
-# A result is shown by an event of its own: Gradio 6.17 loses now and then what a handler yields last.
-Begun = Iterator[tuple[Any, Work[Any] | None]]
-
-
-def answer(token: str, corpus: str, models: list[str], query: str, request: gr.Request) -> Begun:
-    """Begin to find what each model finds for a query."""
+def answer(
+    token: str, corpus: str, models: list[str], query: str, mode: str, request: gr.Request
+) -> tuple[Any, Work[Any] | None, Any]:
+    """Find what each model finds for a query; where the map is looked at, say that it is to be drawn too."""
     visitor = visitor_of(token, request)
-    yield from _begin(
-        Work(lambda report: compare(visitor, models, corpus, query or "", report=report), comparison_html)
-    )
+    work = Work(lambda report: compare(visitor, models, corpus, query or "", report=report), comparison_html)
+    return *_begun(work), time.time_ns() if mode == MAP else gr.skip()
 
 
 def draw(token: str, corpus: str, models: list[str], query: str, mode: str, request: gr.Request) -> Begun:
-    """Begin to draw where a query stands among the documents, while the map is looked at."""
+    """Draw where a query stands among the documents, while the map is looked at."""
     if mode != MAP or not (query or "").strip():
-        yield gr.skip(), None
-        return
+        return gr.skip(), None
     visitor = visitor_of(token, request)
-    yield from _begin(Work(lambda report: draw_map(visitor, models, corpus, query, report), map_html))
+    return _begun(Work(lambda report: draw_map(visitor, models, corpus, query, report), map_html))
 
 
 def ask_known(token: str, corpus: str, models: list[str], request: gr.Request) -> Begun:
-    """Begin to ask each model the queries whose answers the corpus knows."""
-    yield from _many(visitor_of(token, request), corpus, models, None)
+    """Ask each model the queries whose answers the corpus knows."""
+    return _many(visitor_of(token, request), corpus, models, None)
 
 
 def ask_file(token: str, corpus: str, models: list[str], file: str, request: gr.Request) -> Begun:
-    """Begin to ask each model the queries of a file."""
-    yield from _many(visitor_of(token, request), corpus, models, Path(file))
+    """Ask each model the queries of a file."""
+    return _many(visitor_of(token, request), corpus, models, Path(file))
+
+
+def follow(work: Work[Any] | None) -> Iterator[Any]:
+    """Show how far a task is until it is done."""
+    for words in work.follow() if work is not None else ():
+        yield busy_html(words)
+    yield gr.skip()
 
 
 def finish(work: Work[Any] | None) -> Any:
@@ -124,16 +131,14 @@ def drill_down(event: gr.EventData) -> str:
 
 
 def _many(visitor: Visitor, corpus: str, models: list[str], file: Path | None) -> Begun:
-    yield from _begin(
+    return _begun(
         Work(lambda report: ask_many(visitor, models, corpus, file, report), lambda found: batch_html(*found))
     )
 
 
-def _begin(work: Work[Any]) -> Begun:
-    """Show how far a task is until it is done."""
-    for words in work.follow():
-        yield busy_html(words), work
-    yield gr.skip(), work
+def _begun(work: Work[Any]) -> Begun:
+    """Return what came of a task that was done at once, else words on how far it is and the task itself."""
+    return (work.html(), None) if work.is_soon_done() else (busy_html(work.words), work)
 
 
 def _models(visitor: Visitor, corpus: str, models: Sequence[str]) -> tuple[gr.Dropdown, gr.Dataset]:

@@ -24,6 +24,7 @@ from .compare_answers import (
     draw,
     drill_down,
     finish,
+    follow,
     open_page,
 )  # fmt: skip
 from .compare_blind import blind_part
@@ -49,6 +50,8 @@ SET_ADDRESS = """(corpus, models, query) => {
   for (const [key, value] of Object.entries(told)) value ? address.searchParams.set(key, value) : address.searchParams.delete(key);
   window.history.replaceState(null, "", address);
 }"""
+# What was asked is answered side by side, unless the map is looked at.
+BACK_TO_PASSAGES = f"mode => mode === '{MAP}' ? mode : '{SIDE}'"
 COPY_ADDRESS = """async () => {
   const button = document.querySelector("#copy-link");
   const told = button.innerText;
@@ -82,7 +85,7 @@ def compare_page(session: Session) -> Page:
 
 def _compare_page(session: Session) -> Page:
     fields = _fields(session)
-    opened, asked, work, drawing = gr.State(None), gr.State(""), gr.State(None), gr.State(None)
+    opened, asked, to_draw = gr.State(None), gr.State(""), gr.State(None)
     heavy: dict[str, Any] = {**PRIVATE, "concurrency_limit": SEARCHES, "concurrency_id": "search"}
     # Which part is shown follows from the choice by a rule of the style sheet alone.
     with gr.Row(elem_classes="hf-modes"):
@@ -96,16 +99,16 @@ def _compare_page(session: Session) -> Page:
         table = _many(session, fields, heavy)
     with gr.Column(elem_id="mode-map"):
         plane = gr.HTML(empty_box(*ASK_MAP), elem_id="map", min_height=160, js_on_load=SCRIPT)
-    on_map = {"fn": draw, "inputs": [*fields.inputs(), mode], "outputs": [plane, drawing], **heavy}
-    mode.change(**on_map).then(finish, drawing, plane, **PRIVATE)
+    work, drawing = work_of(panel, heavy), work_of(plane, heavy)
+    for event in (mode.change, to_draw.change):
+        event(draw, [*fields.inputs(), mode], [plane, drawing], **heavy)
     copy.click(None, None, None, js=COPY_ADDRESS, **PRIVATE)
 
     def search(event: Any) -> None:
         """Answer the query, keep the address, and where the map is looked at draw that too."""
-        event(back_to_passages, mode, mode, **PRIVATE)
-        found = event(answer, fields.inputs(), [panel, work], **heavy).then(finish, work, panel, **PRIVATE)
-        found.then(None, fields.inputs()[1:], None, js=SET_ADDRESS, **PRIVATE)
-        found.then(**on_map).then(finish, drawing, plane, **PRIVATE)
+        event(None, mode, mode, js=BACK_TO_PASSAGES, **PRIVATE)
+        event(None, fields.inputs()[1:], None, js=SET_ADDRESS, **PRIVATE)
+        event(answer, [*fields.inputs(), mode], [panel, work, to_draw], **heavy)
 
     search(fields.search.click)
     search(fields.query.submit)
@@ -124,9 +127,11 @@ def _compare_page(session: Session) -> Page:
     )
 
 
-def back_to_passages(mode: str) -> Any:
-    """Show the passages, unless the map is looked at."""
-    return gr.skip() if mode in (SIDE, MAP) else SIDE
+def work_of(panel: gr.HTML, heavy: dict[str, Any]) -> gr.State:
+    """Return where a task is put that takes longer: how far it is, and what comes of it, is shown in the panel."""
+    work = gr.State(None)
+    work.change(follow, work, panel, **heavy).then(finish, work, panel, **PRIVATE)
+    return work
 
 
 def _fields(session: Session) -> Fields:
@@ -157,10 +162,9 @@ def _many(session: Session, fields: Fields, heavy: dict[str, Any]) -> gr.HTML:
         known = gr.Button("Ask the test queries", variant="primary", min_width=180, elem_id="ask-known")
         upload = gr.UploadButton("Upload queries", file_types=QUERY_FILES, min_width=180, elem_id="ask-file")
     table = gr.HTML(empty_box(*MANY_HELP), elem_id="batch", min_height=160, js_on_load=SCRIPT)
-    asked = [session.token, fields.corpus, fields.models]
-    work = gr.State(None)
-    known.click(ask_known, asked, [table, work], **heavy).then(finish, work, table, **PRIVATE)
-    upload.upload(ask_file, [*asked, upload], [table, work], **heavy).then(finish, work, table, **PRIVATE)
+    asked, begun = [session.token, fields.corpus, fields.models], [table, work_of(table, heavy)]
+    known.click(ask_known, asked, begun, **heavy)
+    upload.upload(ask_file, [*asked, upload], begun, **heavy)
     return table
 
 

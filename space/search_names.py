@@ -96,18 +96,18 @@ def _model(visitor: Visitor, key: str, focus: VisitorRun | None) -> tuple[str, s
         return _tuned_label(one), str(one.run.path(LAYOUT.model))
     if not names_model(key):
         raise ModelError(f"'{key}' is not a Hub model id.", NO_MODEL)
-    _refuse_large(key)
+    _refuse_large(key, visitor)
     return key, key
 
 
 @lru_cache(maxsize=1_000)
-def _parameters(model: str) -> int | None:
+def _parameters(model: str, asker: str | None) -> int | None:
     return look_up_model(model).parameters
 
 
-def _refuse_large(model: str) -> None:
+def _refuse_large(model: str, visitor: Visitor) -> None:
     try:
-        size = _parameters(model)
+        size = _parameters(model, visitor.name)  # what one may see is not told to another
     except HubError:
         return  # whether there is such a model at all is said where it is loaded: some need no Hub
     if size is not None and size > MOST_PARAMETERS:

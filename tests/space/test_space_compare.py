@@ -18,7 +18,7 @@ from hfembed.launch.record import Attempt, Expected, Launch, LauncherName, Outco
 from hfembed.launch.workload import Size, Weights, Workload
 from hfembed.run import LAYOUT, MANIFEST, Manifest, Run
 from space import compare_answers, compare_blind, search, search_names
-from space.compare_answers import Link
+from space.compare_answers import SIDE, Link
 from space.compare_work import Work
 from space.queries import example_queries, next_query
 from space.runs import RUN, VisitorRun, new_folder
@@ -163,7 +163,7 @@ def test_none_and_too_many_models_are_refused(visitor: Visitor, models: list[str
 
 
 def test_a_very_large_model_is_refused_before_it_is_downloaded(visitor: Visitor, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(search_names, "_parameters", lambda name: 7_000_000_000)
+    monkeypatch.setattr(search_names, "_parameters", lambda *_: 7_000_000_000)
     with pytest.raises(ModelError, match="7,000 million parameters"):
         search.compare(visitor, ["org/giant"], "sample", QUERY)
 
@@ -259,8 +259,8 @@ def test_an_address_names_corpus_models_and_query():
 
 
 def test_an_error_is_words_on_the_page(token: str):
-    *_, (_, work) = compare_answers.answer(token, "sample", ["no/such-model"], "why?", None)  # type: ignore[arg-type]
-    html = compare_answers.finish(work)
+    html, work, _ = compare_answers.answer(token, "sample", ["no/such-model"], "why?", SIDE, None)  # type: ignore[arg-type]
+    html = html if work is None else compare_answers.finish(work)
     assert "hf-error" in html and "no/such-model" in html and "Traceback" not in html
 
 
