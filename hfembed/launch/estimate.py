@@ -18,7 +18,6 @@ from hfembed.recipe import GenerateMethod, LlmTask, LossType, Phase, Recipe, Tra
 from hfembed.train.blend import BLENDS
 from hfembed.train.dev import MAX_DOCUMENTS, MAX_QUERIES
 
-FAST_FLAGS = {"amx_bf16", "avx512_bf16"}
 QUERY_TOKENS = 10
 # Rows of a batch are as long as its longest.
 PADDED = 1.3
@@ -90,13 +89,14 @@ def rate_of(hardware: Hardware) -> Rate:
     """Return how fast a machine is."""
     if hardware.gpus:
         return rates.GPUS.get(hardware.gpu, rates.OTHER_GPU)
-    core = rates.FAST_CORE if hardware.name == "local" and _is_fast_here() else rates.PLAIN_CORE
+    core = _core_here() if hardware.name == "local" else rates.PLAIN_CORE
     return Rate(core.encode * hardware.cpus, core.train * hardware.cpus, core.texts * hardware.cpus, core.sure)
 
 
-def _is_fast_here() -> bool:
+def _core_here() -> Rate:
     info = Path("/proc/cpuinfo")
-    return info.is_file() and bool(FAST_FLAGS & set(info.read_text(encoding="utf-8").split()))
+    flags = set(info.read_text(encoding="utf-8").split()) if info.is_file() else set()
+    return next((rate for flag, rate in rates.CORES.items() if flag in flags), rates.PLAIN_CORE)
 
 
 def _seconds(recipe: Recipe, left: Sequence[str], load: Workload, hardware: Hardware) -> dict[str, float]:
@@ -167,7 +167,7 @@ def _train(recipe: Recipe, load: Workload, queries: float, rate: Rate, encode: E
         seconds += rates.STRENGTH_MAPS * phase.steps * step / rate.train
     if any(isinstance(phase, Phase) for phase in settings.phases):
         folded, asked = min(documents, settings.fold.max_documents), min(queries, settings.fold.max_queries)
-        seconds += rates.FOLD_SHARE * (encode(folded, tokens) + encode(asked, QUERY_TOKENS))
+        seconds += rates.FOLD + rates.FOLD_SHARE * (encode(folded, tokens) + encode(asked, QUERY_TOKENS))
     return seconds
 
 

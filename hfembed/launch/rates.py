@@ -25,8 +25,12 @@ class Rate:
     sure: float
 
 
-# One core of a processor; `fast` ones multiply bf16 matrices natively. Measured on two of those.
-FAST_CORE = Rate(0.42 * TERA, 0.14 * TERA, 450, 1.5)
+# One core of a processor, by what it multiplies bf16 matrices with, which /proc/cpuinfo tells. Those with tiles (AMX),
+# with vectors of 512 bits, and without either; the first two were measured, on two cores each.
+CORES = {
+    "amx_bf16": Rate(0.42 * TERA, 0.14 * TERA, 450, 1.5),
+    "avx512_bf16": Rate(0.11 * TERA, 0.06 * TERA, 450, 1.5),
+}
 PLAIN_CORE = Rate(0.06 * TERA, 0.03 * TERA, 200, 2.0)
 GPUS = {
     "T4": Rate(4 * TERA, 3 * TERA, 1_500, 2.5),
@@ -49,7 +53,8 @@ SEARCH_ROW = 2.0e-4
 BOOTSTRAP = 1.0
 EXPORT = 5.0
 EXPORT_PARAMETER = 2.5e-7
-FOLD_SHARE = 3.0
+# Folding a map into the weights: what it takes whatever the corpus, and how often it encodes its texts.
+FOLD, FOLD_SHARE = 8.0, 3.0
 STRENGTH_MAPS = 6.0
 PUSH = 8.0
 # Bytes a second to and from the Hub; seconds until a bare machine has Python and torch.
