@@ -86,7 +86,8 @@ ex:PurkinjeCell a owl:Class ; skos:definition "A very large cell with a fan of d
     obo:CL_0000000 [ a owl:Restriction ; owl:onProperty ex:hasColour ; owl:someValuesFrom ex:Grey ] ) ] .
 ex:Cerebellum a owl:Class ; rdfs:label "cerebellum" ; rdfs:comment "A note of an editor, no definition." .
 ex:Gone a owl:Class ; rdfs:label "gone" ; owl:deprecated true ; skos:definition "It was here once upon a time." .
-ex:ann a owl:NamedIndividual, ex:PurkinjeCell ; skos:definition "A cell that somebody called Ann." ; ex:hasColour ex:Grey .
+ex:ann a owl:NamedIndividual, ex:PurkinjeCell ; skos:definition "A cell that somebody called Ann." ; ex:hasColour ex:Grey ;
+  ex:curatedBy ex:Bob .
 """
 )
 
@@ -154,6 +155,25 @@ def test_terms_of_an_obo_file_are_documents_and_what_else_it_knows_is_kept(tmp_p
     assert found["T:0000003"].term.relations == (
         Relation("is a", "T:0000001", "cell"), Relation("part of", "T:0000002", "neuron"),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("name: what! is that", "what! is that"),
+        ("name: 2,2'-bi\\{pyrrole\\} ! said so", "2,2'-bi{pyrrole}"),
+        ("name: a{b}c", "a{b}c"),
+        ('name: plain {source="a!b"} ! yes', "plain"),
+        ("name:no space", "no space"),
+    ],
+)
+def test_a_name_ends_where_its_comment_and_its_modifiers_begin(tmp_path: Path, line: str, name: str):
+    assert entries(write(tmp_path / "a.obo", f"[Term]\nid: A:0000001\n{line}\n"))["A:0000001"].term.label == name
+
+
+def test_synonyms_of_old_files_have_their_scope_in_the_tag(tmp_path: Path):
+    text = '[Term]\nid: A:0000001\nname: a\nbroad_synonym: "wide" []\nsynonym: "loose" []\nexact_synonym: "same" []\n'
+    assert entries(write(tmp_path / "a.obo", text))["A:0000001"].term.synonyms == ("same", "loose", "wide")
 
 
 def test_obsolete_terms_terms_without_a_definition_and_imports_are_left_out_each_for_its_reason(tmp_path: Path):

@@ -10,10 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
-from hfembed.corpus import Documents, join_title
+from hfembed.corpus import Documents
 from hfembed.generate.extractive import MAX_SENTENCE_WORDS, MIN_SENTENCE_WORDS
 from hfembed.generate.query import Query, Split
 from hfembed.ontology import PARENTS, Relation, Term, phrase, read_terms, state
@@ -23,7 +23,7 @@ from hfembed.stage import Job
 from hfembed.text import STOPWORDS, words_of
 
 NEGATIVES = 5
-# They are drawn from this many siblings, of the smallest families that a term belongs to.
+# They are drawn from this many siblings, of the smallest families that the term belongs to.
 NEAREST = 20
 # A question that more terms answer is no question for any of them.
 MOST_ANSWERS = 3
@@ -69,28 +69,26 @@ class Facts:
         """Return what a term has a relation to."""
         return [found.tail for found in self.terms[head].relations if found.relation == relation]
 
-    def reached(self, start: str, relations: Iterable[str]) -> set[str]:
-        """Return all terms that some relations lead to, step by step: what is part of a part is part of the whole."""
-        wanted, seen, ahead = set(relations), {start}, [start]
+    def leads(self, start: str, relation: str, end: str) -> bool:
+        """Tell whether a relation leads from one term to another in steps: a part of a part is a part of the whole."""
+        seen, ahead = {start}, [start]
         while ahead:
             term = self.terms.get(ahead.pop())
-            following = {found.tail for found in term.relations if found.relation in wanted} - seen if term else set()
-            seen |= following
-            ahead += following
-        return seen - {start}
+            for found in term.relations if term else ():
+                if found.tail not in seen and (found.relation == relation or found.relation in PARENTS):
+                    if found.tail == end:
+                        return True
+                    seen.add(found.tail)
+                    ahead.append(found.tail)
+        return False
 
-    def ends(self, head: str, relation: Relation) -> IsRight:
-        """Return what tells whether a term is what another one has a relation to, at whatever distance."""
-        return lambda other: other in self.reached(head, (relation.relation, *PARENTS))
-
-    def begins(self, relation: Relation) -> IsRight:
-        """Return what tells whether a term has a relation to another one, at whatever distance."""
-        return lambda other: relation.tail in self.reached(other, (relation.relation, *PARENTS))
-
-    def siblings(self, identity: str) -> Iterator[str]:
-        """Yield the documents that are kinds of the same thing, those of the smallest family first."""
-        families = sorted((self.children.get(parent, []) for parent in self.terms[identity].parents()), key=len)
-        yield from dict.fromkeys(other for family in families for other in family if other != identity)
+    def siblings(self, identity: str, draw: random.Random) -> list[str]:
+        """Return some documents that are kinds of the same thing, drawn, those of the smallest family first."""
+        found: dict[str, None] = {}
+        for family in sorted((self.children.get(parent, []) for parent in self.terms[identity].parents()), key=len):
+            if len(found) <= NEAREST:
+                found |= dict.fromkeys(draw.sample(family, min(NEAREST + 1, len(family))))
+        return [other for other in found if other != identity][:NEAREST]
 
 
 @dataclass(frozen=True)
@@ -131,37 +129,39 @@ class Writer:
         self, facts: Facts, documents: Documents, splits: Sequence[Split], counts: Mapping[QueryKind, int], seed: int
     ) -> None:
         """Write as many of each kind as `counts` says; the same ones for the same seed."""
-        self._facts, self._documents, self._splits = facts, documents, splits
+        self._facts, self._bodies, self._splits = facts, documents.bodies, splits
+        self._embedded = documents.texts()  # as negatives; each stands in many queries, and in memory once
         self._counts, self._seed = counts, seed
 
     def write(self, term: Term, row: int) -> list[Query]:
         """Return the queries that the document of a term answers."""
-        siblings = self._negatives(term.id, lambda other: False)
+        draw = random.Random(f"{self._seed}:ontology:{term.id}")
+        near = self._facts.siblings(term.id, draw)
+        wrong = self._texts(near[:NEGATIVES])
         texts = {QueryKind.TERM: list(term.synonyms), QueryKind.DEFINITION: self._definitions(term, row)}
         made = [
-            Query(text, kind, (row,), self._splits[row], negatives=siblings)
+            Query(text, kind, (row,), self._splits[row], negatives=wrong)
             for kind, found in texts.items()
             for text in found[: self._counts.get(kind, 0)]
         ]
-        return made + self._triples(term)
+        return made + self._triples(term, near, draw)
 
     def _definitions(self, term: Term, row: int) -> list[str]:
         """Return the definition without the term's names: somebody describes what they lack the word for."""
         if not term.defined or not term.label:
             return []
-        said = self._documents.bodies[row]
+        said = self._bodies[row]
         for name in sorted(term.synonyms, key=len, reverse=True):
             said = re.sub(rf"\b{re.escape(name)}\b", " ", said, flags=re.IGNORECASE)
         own = frozenset(words_of(term.label)) - STOPWORDS
         words = [word for word in said.split() if not own & set(words_of(word))]
         return [" ".join(words[:MAX_SENTENCE_WORDS])] if len(words) >= MIN_SENTENCE_WORDS else []
 
-    def _triples(self, term: Term) -> list[Query]:
+    def _triples(self, term: Term, near: Sequence[str], draw: random.Random) -> list[Query]:
         # Where the relations are all the text there is, a question for them is a copy of it.
         count = self._counts.get(QueryKind.TRIPLE, 0) if term.defined else 0
         asked = [question for question in self._questions(term) if self._split(question) is not None] if count else []
-        chosen = random.Random(f"{self._seed}:{QueryKind.TRIPLE}:{term.id}").sample(asked, min(count, len(asked)))
-        return [self._triple(question, term.id) for question in chosen]
+        return [self._triple(question, near) for question in draw.sample(asked, min(count, len(asked)))]
 
     def _questions(self, term: Term) -> Iterator[Asked]:
         """Yield the questions that a term answers: for what others are related to, and for who is related to others."""
@@ -170,13 +170,15 @@ class Writer:
             tails, name = facts.tails(head, relation.relation), facts.terms[head].label
             if name and len(tails) <= MOST_ANSWERS:
                 text = f"{state(name, relation.relation, 'what')}?"
-                yield Asked(text, tuple(tails), head, _stated(name, relation), facts.ends(head, relation))
+                is_right = partial(facts.leads, head, relation.relation)
+                yield Asked(text, tuple(tails), head, _stated(name, relation), is_right)
         for relation in term.relations:
             heads = facts.heads[relation.relation, relation.tail]
             if len(heads) <= MOST_ANSWERS:
                 text = f"What {phrase(relation.relation)} {relation.label}?"
                 stated = _stated(term.label or term.id, relation)
-                yield Asked(text, tuple(heads), relation.tail, stated, facts.begins(relation))
+                is_right = partial(facts.leads, relation=relation.relation, end=relation.tail)
+                yield Asked(text, tuple(heads), relation.tail, stated, is_right)
 
     def _split(self, asked: Asked) -> Split | None:
         """Return the split of a question; none where the documents it tells of stand in several."""
@@ -184,21 +186,16 @@ class Writer:
         found = {self._splits[row] for row in told}
         return found.pop() if len(found) == 1 else None
 
-    def _triple(self, asked: Asked, identity: str) -> Query:
+    def _triple(self, asked: Asked, near: Sequence[str]) -> Query:
         rows = tuple(sorted(self._facts.rows[name] for name in asked.answers if name in self._facts.rows))
-        negatives = self._negatives(identity, lambda other: other in asked.answers or asked.is_right(other))
+        wrong = (other for other in near if other not in asked.answers and not asked.is_right(other))
         return Query(
-            asked.text, QueryKind.TRIPLE, rows, self._splits[rows[0]], negatives=negatives,
+            asked.text, QueryKind.TRIPLE, rows, self._splits[rows[0]], negatives=self._texts(islice(wrong, NEGATIVES)),
             details={"triple": asked.stated},
         )  # fmt: skip
 
-    def _negatives(self, identity: str, is_right: IsRight) -> tuple[str, ...]:
-        """Return texts of the term's siblings that are no answers."""
-        near = islice(self._facts.siblings(identity), NEAREST)
-        found = [self._facts.rows[other] for other in near if not is_right(other)]
-        chosen = random.Random(f"{self._seed}:siblings:{identity}").sample(found, min(NEGATIVES, len(found)))
-        columns = self._documents
-        return tuple(join_title(columns.titles[row], columns.bodies[row]) for row in chosen)
+    def _texts(self, terms: Iterable[str]) -> tuple[str, ...]:
+        return tuple(self._embedded[self._facts.rows[term]] for term in terms)
 
 
 def _stated(head: str, relation: Relation) -> str:

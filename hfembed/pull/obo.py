@@ -11,11 +11,12 @@ from hfembed.pull.ontology import OBO_PURL, Graph, Node, Wording, broken
 
 STANZA = re.compile(r"\[(\w+)\]")
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*([A-Z]*)')
-# A value ends where its modifiers {...} or its comment ! begin, unless the sign is escaped or inside quotes.
-PLAIN = re.compile(r"(?:[^!{\\]|\\.)*")
+# What may follow a value: modifiers in braces, and a comment. Without a space before it, either is part of the value.
+TRAILER = re.compile(r"(?:\s+\{[^{}]*=[^{}]*\})?(?:\s+!(?:\s.*)?)?$")
 ESCAPED = re.compile(r"\\(.)")
 ESCAPES = {"n": "\n", "t": "\t", "W": " "}
 SCOPES = {"EXACT": 0, "NARROW": 1, "RELATED": 2, "BROAD": 3}
+SYNONYM = re.compile(r"(?:(exact|narrow|related|broad)_)?synonym")
 TERMS, RELATIONS, INSTANCES = "Term", "Typedef", "Instance"
 
 Line = tuple[str, str]
@@ -66,7 +67,7 @@ def _read_header(graph: Graph, tag: str, value: str) -> None:
 def _read_tag(node: Node, tag: str, value: str) -> None:
     if tag == "name":
         node.labels.append(Wording(False, 0, " ".join(_plain(value).split())))
-    elif tag in ("def", "synonym"):
+    elif tag == "def" or SYNONYM.fullmatch(tag):
         _read_quoted(node, tag, value)
     elif tag == "comment":
         node.comments.append(Wording(False, 0, _plain(value)))
@@ -83,8 +84,9 @@ def _read_quoted(node: Node, tag: str, value: str) -> None:
         return
     if tag == "def":
         node.definitions.append(Wording(False, 0, text))
-    else:
-        node.synonyms.append(Wording(False, SCOPES.get(match[2], SCOPES["RELATED"]), " ".join(text.split())))
+    else:  # before version 1.2 the scope stood in the tag
+        scope = match[2] or tag.removesuffix("synonym").rstrip("_").upper()
+        node.synonyms.append(Wording(False, SCOPES.get(scope, SCOPES["RELATED"]), " ".join(text.split())))
 
 
 def _read_link(node: Node, tag: str, parts: list[str]) -> None:
@@ -98,8 +100,7 @@ def _read_link(node: Node, tag: str, parts: list[str]) -> None:
 
 
 def _plain(value: str) -> str:
-    match = PLAIN.match(value)
-    return _unescape(match[0] if match else "").strip()
+    return _unescape(TRAILER.sub("", value, count=1)).strip()
 
 
 def _unescape(text: str) -> str:
