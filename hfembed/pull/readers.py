@@ -160,13 +160,13 @@ def _read_ontologies(source: CorpusSource, settings: Pull) -> Iterator[Row]:
         except UnusableFileError as error:
             failed[name] = error
     if failed and not whole.nodes:
-        name, error = next(iter(failed.items()))
+        name, why = next(iter(failed.items()))
         raise CorpusError(
-            f"{name} cannot be read as an ontology: {error.detail or error.problem.replace('_', ' ')}.",
+            f"{name} cannot be read as an ontology: {why.detail or why.problem.replace('_', ' ')}.",
             "Save it as Turtle (.ttl), RDF/XML (.owl) or OBO (.obo), for instance with Protégé or ROBOT.",
         )
-    for name, error in failed.items():
-        yield Row({"id": name, "title": "", "text": ""}, name, problem=error.problem, detail=error.detail)
+    for name, why in failed.items():
+        yield Row({"id": name, "title": "", "text": ""}, name, problem=why.problem, detail=why.detail)
     for entry in read_entries(whole, undefined=settings.undefined):
         values = {"id": entry.id, "title": entry.title, "text": entry.text}
         yield Row(values, f"{source.name}, {entry.id}", left_out=entry.left_out or "", term=entry.term)
