@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hfembed import __version__, cli_elsewhere, cli_hub, cli_launch, cli_presets, cli_space
+from hfembed import __version__, cli_domains, cli_elsewhere, cli_hub, cli_launch, cli_presets, cli_space
 from hfembed.cli_base import Format, FormatOption, command_errors, from_anywhere, prepare_process, run_name
 from hfembed.errors import RunMismatchError
 
@@ -269,6 +269,7 @@ app.command()(cli_launch.runs)
 app.command()(cli_launch.logs)
 app.command()(cli_launch.cancel)
 app.command()(cli_presets.compare_presets)
+app.command()(cli_domains.domains)
 app.command(hidden=True)(cli_launch.work)
 
 

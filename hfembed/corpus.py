@@ -21,6 +21,8 @@ from hfembed.run import hash_file, hash_json
 SAMPLE = "sample"
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 TEXTS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".docx")
+ONTOLOGIES = (".obo", ".ttl", ".owl", ".rdf")
+FILES = (*TABLES, *TEXTS, *ONTOLOGIES)
 HUB_FILES = "hf://datasets/"
 HUB_SOURCE = re.compile(r"^(?P<repo>[^@:]+)(?::(?P<config>[^@:]+))?(?:@(?P<revision>[^@:]+))?$")
 
@@ -35,6 +37,7 @@ class CorpusKind(StrEnum):
     BEIR = "beir"
     TABLES = "tables"
     TEXTS = "texts"
+    ONTOLOGIES = "ontologies"
     HUB = "hub"
 
 
@@ -84,10 +87,10 @@ def locate_corpus(source: str) -> CorpusSource:
     if source.startswith(HUB_FILES):
         return _hub_files(source)
     match = HUB_SOURCE.match(source)
-    if match is None or not REPO_ID.match(match["repo"]) or source.lower().endswith((*TABLES, *TEXTS)):
+    if match is None or not REPO_ID.match(match["repo"]) or source.lower().endswith(FILES):
         raise CorpusError(
             f"There is no file or folder '{source}', and it is not a Hub dataset id either.",
-            "Name a file (.jsonl .csv .tsv .parquet), a folder (BEIR, tables, .txt .md .html .pdf .docx), "
+            "Name a file (.jsonl .csv .tsv .parquet), a folder (BEIR, tables, .txt .md .html .pdf .docx, .obo .ttl .owl), "
             "org/name on the Hub, or hf://datasets/org/name/PATH.",
         )
     repo, config = match["repo"], match["config"]
@@ -101,40 +104,40 @@ def _local_corpus(path: Path) -> CorpusSource:
         kind = kind_of(path.suffix)
         if kind is None:
             raise CorpusError(
-                f"'{path}' is a {path.suffix or 'nameless'} file; a file must be {choices((*TABLES, *TEXTS))}.",
+                f"'{path}' is a {path.suffix or 'nameless'} file; a file must be {choices(FILES)}.",
                 "Convert it, or name a folder of such files.",
             )
         return _of_files(kind, path, (path,))
     if (path / "corpus.jsonl").is_file():
         return _of_files(CorpusKind.BEIR, path, (path / "corpus.jsonl",))
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file.relative_to(path))]
-    kinds = (CorpusKind.TEXTS, CorpusKind.TABLES)
+    kinds = (CorpusKind.TEXTS, CorpusKind.TABLES, CorpusKind.ONTOLOGIES)
     found = {kind: tuple(file for file in files if kind_of(file.suffix) is kind) for kind in kinds}
     # A README beside tables is no corpus, nor is a list of names beside texts: the larger part counts.
     kind = max(found, key=lambda kind: sum(file.stat().st_size for file in found[kind]))
     if found[kind]:
         return _of_files(kind, path, found[kind])
     raise CorpusError(
-        f"'{path}' holds no documents: no corpus.jsonl, no {', '.join(TEXTS)} and no {', '.join(TABLES)} file.",
+        f"'{path}' holds no documents: no corpus.jsonl and no {', '.join(FILES)} file.",
         "Name a folder that holds one of these.",
     )
 
 
 def kind_of(suffix: str) -> CorpusKind | None:
     """Return what a file with this suffix is part of."""
-    kinds = {**dict.fromkeys(TABLES, CorpusKind.TABLES), **dict.fromkeys(TEXTS, CorpusKind.TEXTS)}
-    return kinds.get(suffix.lower())
+    kinds = {CorpusKind.TABLES: TABLES, CorpusKind.TEXTS: TEXTS, CorpusKind.ONTOLOGIES: ONTOLOGIES}
+    return next((kind for kind, suffixes in kinds.items() if suffix.lower() in suffixes), None)
 
 
 def _hub_files(source: str) -> CorpusSource:
     found = dataset_files(source)
-    for kind in (CorpusKind.TABLES, CorpusKind.TEXTS):
+    for kind in (CorpusKind.TABLES, CorpusKind.ONTOLOGIES, CorpusKind.TEXTS):
         paths = tuple(path for path in found.paths if kind_of(PurePosixPath(path).suffix) is kind)
         if paths:
             fingerprint = hash_json([found.repo, found.revision, paths])
             return CorpusSource(kind, source, fingerprint, repo=found.repo, revision=found.revision, remote=paths)
     raise CorpusError(
-        f"'{source}' names {_some(found.paths)}; a file must be {choices((*TABLES, *TEXTS))}.",
+        f"'{source}' names {_some(found.paths)}; a file must be {choices(FILES)}.",
         f"--corpus {found.repo} reads the whole dataset.",
     )
 

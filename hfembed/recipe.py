@@ -206,6 +206,9 @@ class Pull(Section):
     )
     limit: int | None = Field(None, ge=1, description="read at most this many documents")
     chunk: Chunk = Field(Chunk(), description="how long documents are cut")
+    undefined: bool = Field(
+        False, description="ontologies: a term without a definition is a document of its relations; left out if false"
+    )
     near_duplicates: float | None = Field(
         0.8, ge=0.5, le=1, description="documents that share this much are kept in one split; null: none are looked for"
     )
@@ -358,6 +361,11 @@ class Generate(Section):
         },
         description="queries per document, by kind, where the document offers them",
     )
+    ontology: dict[QueryKind, Annotated[int, Field(ge=0, le=20)]] = Field(
+        {QueryKind.TERM: 4, QueryKind.DEFINITION: 1, QueryKind.TRIPLE: 2},
+        description="queries per term of an ontology beside the others: its other names (term), its definition without "
+        "its name (definition), questions for a relation (triple)",
+    )
     weights: dict[QueryKind, Annotated[float, Field(ge=0, le=100)]] = Field(
         {QueryKind.LABELLED: 16.0},
         description="how much a kind counts in training; not named: as much as every other kind its document offers",
@@ -392,6 +400,18 @@ class Generate(Section):
                 "Give them: hfembed run --pairs FILE, or --set generate.pairs=FILE",
             )
         return self
+
+    @field_validator("ontology")
+    @classmethod
+    def _ontology_has_these(cls, value: dict[QueryKind, int]) -> dict[QueryKind, int]:
+        offered = (QueryKind.TERM, QueryKind.DEFINITION, QueryKind.TRIPLE)
+        others = [str(kind) for kind in value if kind not in offered]
+        if others:
+            raise RecipeError(
+                f"generate.ontology names {', '.join(others)}, but an ontology offers {choices(offered)}.",
+                "generate.kinds is for the others.",
+            )
+        return value
 
     @model_validator(mode="after")
     def _writer_is_named(self) -> Generate:

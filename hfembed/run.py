@@ -37,6 +37,7 @@ class Layout:
     curves_figure: str = "training/curves.png"
     tensorboard: str = "training/tensorboard"
     documents: str = "corpus/documents.parquet"
+    terms: str = "corpus/terms.parquet"
     pairs: str = "triplets/pairs.parquet"
     train: str = "triplets/train.parquet"
     dev: str = "triplets/dev.parquet"

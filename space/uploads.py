@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from hfembed.corpus import TABLES, TEXTS
+from hfembed.corpus import FILES, TABLES, kind_of
 from hfembed.errors import CorpusError, choices
 
-ALLOWED = (*TABLES, *TEXTS)
+ALLOWED = FILES
 MAX_NAME = 80
 MAX_FILES = 2_000
 
@@ -31,11 +31,10 @@ def check_uploads(files: Sequence[Path], max_megabytes: int) -> None:
     size = sum(file.stat().st_size for file in files) / 1e6
     if size > max_megabytes:
         raise CorpusError(f"The files hold {size:,.0f} MB; this Space takes at most {max_megabytes:,} MB.")
-    suffixes = {file.suffix.lower() for file in files}
-    if suffixes & set(TEXTS) and suffixes & set(TABLES):
-        raise CorpusError(
-            f"Texts ({' '.join(TEXTS)}) and tables ({' '.join(TABLES)}) are mixed.", "Upload one of the two."
-        )
+    kinds = {kind: file.suffix for file in files if (kind := kind_of(file.suffix))}
+    if len(kinds) > 1:
+        named = " and ".join(f"{kind} ({suffix})" for kind, suffix in sorted(kinds.items()))
+        raise CorpusError(f"{named.capitalize()} are mixed.", "Upload files of one kind.")
 
 
 def safe_name(name: str) -> str:

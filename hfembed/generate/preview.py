@@ -13,6 +13,7 @@ from hfembed.corpus import Documents, join_title
 from hfembed.errors import StageError
 from hfembed.events import Events, Listener, Reporter
 from hfembed.generate.filters import filter_queries
+from hfembed.generate.ontology import write_facts
 from hfembed.generate.parallel import write_all
 from hfembed.generate.people import split_documents
 from hfembed.generate.query import Query
@@ -68,7 +69,8 @@ def preview(recipe: Recipe, run: Run, count: int, listeners: Sequence[Listener] 
         rows = draw(list(range(len(documents))), recipe.generate.max_documents, recipe.seed)
         if recipe.generate.method is GenerateMethod.EXTRACTIVE:
             chosen = draw(rows, count, recipe.seed)
-            made = write_all(documents, chosen, splits, recipe.generate, recipe.seed, job.report)
+            made = write_facts(job, documents, chosen, splits)
+            made += write_all(documents, chosen, splits, recipe.generate, recipe.seed, job.report)
             kept, dropped = filter_queries(job, made, documents)
             return Preview(_show(documents, [(row,) for row in chosen], kept), dict(dropped))
         return _of_a_model(job, documents, rows, splits, count)

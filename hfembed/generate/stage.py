@@ -12,6 +12,7 @@ from hfembed.errors import StageError
 from hfembed.events import Reporter
 from hfembed.generate.files import weigh_dev, weigh_queries, write_pairs, write_test
 from hfembed.generate.filters import filter_queries
+from hfembed.generate.ontology import write_facts
 from hfembed.generate.parallel import write_all
 from hfembed.generate.people import split_documents
 from hfembed.generate.query import Query, Split
@@ -72,12 +73,13 @@ def draw(items: list[Any], count: int, seed: int) -> list[Any]:
 def _write(job: Job, documents: Documents, splits: list[Split]) -> tuple[list[Query], Counter[str], dict[str, Any]]:
     settings, seed = job.recipe.generate, job.recipe.seed
     rows = draw(list(range(len(documents))), settings.max_documents, seed)
+    known = write_facts(job, documents, rows, splits)
     if settings.method is GenerateMethod.EXTRACTIVE:
-        return write_all(documents, rows, splits, settings, seed, job.report), Counter(), {}
+        return known + write_all(documents, rows, splits, settings, seed, job.report), Counter(), {}
     from hfembed.generate.llm import write_queries
 
     queries, written = write_queries(job, documents, rows, splits)
-    return queries, Counter(written.dropped), written.facts
+    return known + queries, Counter(written.dropped), written.facts
 
 
 def _by_kind(queries: list[Query], weights: list[float]) -> dict[str, float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from hfembed.corpus import SAMPLE, TABLES, locate_corpus
 from hfembed.hardware import Hardware
 from hfembed.pipeline import NAMES, STAGES
+from hfembed.pull.files import LIBRARIES
 from hfembed.recipe import GenerateMethod, Recipe, Tuning
 from hfembed.resources import local_path
 
-RICH_TEXTS = {".html", ".htm", ".pdf", ".docx"}
+RICH_FILES = set(LIBRARIES)
 
 
 def extras_of(recipe: Recipe, until: str) -> list[str]:
@@ -22,7 +23,7 @@ def extras_of(recipe: Recipe, until: str) -> list[str]:
     if recipe.generate.method is GenerateMethod.MODEL:
         found.add("llm")
     # Files on the Hub are looked at where they are read.
-    if RICH_TEXTS & locate_corpus(corpus).suffixes() if is_local else not corpus.endswith(TABLES):
+    if RICH_FILES & locate_corpus(corpus).suffixes() if is_local else not corpus.endswith(TABLES):
         found.add("files")
     return sorted(found)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfembed.corpus import TABLES, CorpusSource, locate_corpus
+from hfembed.corpus import TABLES, CorpusKind, CorpusSource, locate_corpus
 from hfembed.errors import HubError
 from hfembed.events import silent
 from hfembed.hub.facts import dataset_rows, model_shapes
@@ -138,11 +138,13 @@ def _corpus_size(recipe: Recipe, source: CorpusSource, limit: int) -> Size:
     tally = Tally()
     if source.files:
         read = read_corpus(source, recipe.pull, tally, silent())
-        chars = [len(document.title) + len(document.text) for document in itertools.islice(read, SAMPLED)]
+        # What an ontology holds is known only when all of it is read.
+        looked_at = read if source.kind is CorpusKind.ONTOLOGIES else itertools.islice(read, SAMPLED)
+        chars = [len(document.title) + len(document.text) for document in looked_at]
     else:
         chars = []
     mean = sum(chars) / len(chars) if chars else USUAL_CHARS
-    if source.files and len(chars) < SAMPLED:
+    if source.files and (len(chars) < SAMPLED or source.kind is CorpusKind.ONTOLOGIES):
         rows, sure = len(chars), COUNTED  # all of them were read
     elif chars:
         # A file may hold several documents, and some rows none.

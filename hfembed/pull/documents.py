@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hfembed.corpus import CorpusSource
 from hfembed.errors import CorpusError
 from hfembed.events import Reporter
+from hfembed.ontology import Term
 from hfembed.pull.columns import Columns, choose_columns, column_names, read_cell
 from hfembed.pull.readers import Row, read_rows
 from hfembed.recipe import Pull
@@ -39,7 +40,7 @@ Cutter = Callable[[Document], list[Document]]
 
 @dataclass
 class Tally:
-    """What was read and what was dropped, counted on the way."""
+    """What was read and what was dropped, counted on the way; terms: what an ontology knows beside its texts."""
 
     read: int = 0
     kept: int = 0
@@ -48,6 +49,7 @@ class Tally:
     skipped: list[dict[str, str]] = field(default_factory=list)
     columns: Columns | None = None
     names: list[str] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
 
 
 class Seen:
@@ -98,6 +100,7 @@ def read_corpus(
     for row in report.each(stream, "reading documents", unit="documents") if report else stream:
         tally.read += 1
         tally.invalid_utf8 += row.invalid_utf8
+        tally.terms += [row.term] if row.term else []
         document = _document(row, columns, tally.read)
         if seen.has_id(document.id):
             raise _repeated_id(document.id, row.place, source, settings, columns)
@@ -145,8 +148,8 @@ def _clean(value: object) -> str:
 
 
 def _why_not(document: Document, row: Row, settings: Pull, seen: Seen) -> str | None:
-    if row.problem:
-        return str(row.problem)
+    if row.problem or row.left_out:
+        return str(row.problem or row.left_out)
     if not document.text:
         return "no_text"
     if len(document.text) < settings.min_chars:

@@ -12,7 +12,10 @@ import yaml
 from hfembed.stage import require
 
 # What each form needs beyond the base install; all of it comes with the extra `files`.
-LIBRARIES = {".html": "lxml", ".htm": "lxml", ".pdf": "pypdf", ".docx": "docx"}
+LIBRARIES = {
+    ".html": "lxml", ".htm": "lxml", ".pdf": "pypdf", ".docx": "docx",
+    ".ttl": "pyoxigraph", ".owl": "pyoxigraph", ".rdf": "pyoxigraph",
+}  # fmt: skip
 FRONT_MATTER = re.compile(r"---\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
 MAX_TITLE = 200
 NO_TITLE = re.compile(r"(?i)untitled|unbenannt|sans titre|document\d*|title|(microsoft )?(word|powerpoint|excel) - .*")

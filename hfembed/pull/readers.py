@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from hfembed.corpus import CorpusKind, CorpusSource
 from hfembed.errors import CorpusError
 from hfembed.hub import stream_dataset
+from hfembed.ontology import Term
 from hfembed.pull.files import Problem, UnusableFileError, decode, parse_file, require_parsers
+from hfembed.pull.ontology import Graph, read_entries
 from hfembed.recipe import Pull
 from hfembed.stage import require
 
@@ -27,7 +29,8 @@ READ_ROWS = 1_024
 class Row:
     """One record as it stands in the source, and where.
 
-    problem: why a file gave no record that can be used; detail: what its parser said.
+    problem: why a file gave no record that can be used; detail: what its parser said. left_out: why a record that
+    can be read is none that should be kept. term: what an ontology knows of it beside its text.
     """
 
     values: dict[str, Any]
@@ -35,6 +38,8 @@ class Row:
     invalid_utf8: bool = False
     problem: Problem | None = None
     detail: str = ""
+    left_out: str = ""
+    term: Term | None = None
 
 
 def read_rows(source: CorpusSource, settings: Pull) -> Iterator[Row]:
@@ -46,8 +51,11 @@ def read_rows(source: CorpusSource, settings: Pull) -> Iterator[Row]:
         for number, values in enumerate(rows, 1):
             yield Row(values, f"{source.name} row {number}")
         return
-    if source.kind is CorpusKind.TEXTS:
+    if source.kind in (CorpusKind.TEXTS, CorpusKind.ONTOLOGIES):
         require_parsers(source.suffixes())
+    if source.kind is CorpusKind.ONTOLOGIES:
+        yield from _read_ontologies(source, settings)
+        return
     for file, name in source.local_files():
         yield from _read_file(file, name, source.kind, settings)
 
@@ -141,6 +149,39 @@ def _decode_strings(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], boo
                 row[name], invalid = decode(values[at])
                 spoiled = spoiled or invalid
         yield row, spoiled
+
+
+def _read_ontologies(source: CorpusSource, settings: Pull) -> Iterator[Row]:
+    """Yield the terms of all files together: one names what another defines."""
+    whole, failed = Graph(), dict[str, UnusableFileError]()
+    for file, name in source.local_files():
+        try:
+            whole.add(_read_ontology(file))
+        except UnusableFileError as error:
+            failed[name] = error
+    if failed and not whole.nodes:
+        name, why = next(iter(failed.items()))
+        raise CorpusError(
+            f"{name} cannot be read as an ontology: {why.detail or why.problem.replace('_', ' ')}.",
+            "Save it as Turtle (.ttl), RDF/XML (.owl) or OBO (.obo), for instance with Protégé or ROBOT.",
+        )
+    for name, why in failed.items():
+        yield Row({"id": name, "title": "", "text": ""}, name, problem=why.problem, detail=why.detail)
+    for entry in read_entries(whole, undefined=settings.undefined):
+        values = {"id": entry.id, "title": entry.title, "text": entry.text}
+        yield Row(values, f"{source.name}, {entry.id}", left_out=entry.left_out or "", term=entry.term)
+
+
+def _read_ontology(file: Path) -> Graph:
+    if not file.stat().st_size:
+        raise UnusableFileError(Problem.EMPTY)
+    if file.suffix.lower() == ".obo":
+        from hfembed.pull.obo import read_obo
+
+        return read_obo(file)
+    from hfembed.pull.rdf import read_rdf
+
+    return read_rdf(file)
 
 
 def _read_text(file: Path, name: str, settings: Pull) -> Row:

@@ -15,13 +15,16 @@ import pyarrow.parquet as pq
 from hfembed.corpus import DOCUMENTS, join_title
 from hfembed.errors import CorpusError
 from hfembed.events import Reporter
+from hfembed.ontology import write_terms
 from hfembed.pull.chunk import make_cutter
 from hfembed.pull.describe import Measure, describe, sampling_step
 from hfembed.pull.documents import Document, Tally, read_corpus
 from hfembed.pull.groups import LARGE_SHARE, embedded_texts, largest_group, name_groups, read_rows, write_groups
 from hfembed.pull.near import Bands, Rows
+from hfembed.pull.ontology import LeftOut
 from hfembed.pull.tokens import BaseTokenizer
 from hfembed.recipe import ChunkBy
+from hfembed.run import LAYOUT
 from hfembed.stage import Job, Outcome
 
 MIN_DOCUMENTS = 10
@@ -62,9 +65,14 @@ def pull(job: Job) -> Outcome:
     }
     _say_what_was_read(job.report, tally, names)
     describe(job.report, facts, job.sources.tokenizer.name, job.sources.tokenizer.languages)
+    if tally.terms:
+        write_terms(job.out / Path(LAYOUT.terms).name, tally.terms)
     counts = {"read": tally.read, "documents": tally.kept, "invalid_utf8": tally.invalid_utf8}
     if settings.chunk.by is not ChunkBy.NONE:
         counts["chunks"] = len(draft.documents)
+    if tally.terms:
+        counts["synonyms"] = sum(len(term.synonyms) for term in tally.terms)
+        counts["relations"] = sum(len(term.relations) for term in tally.terms)
     return Outcome(counts=counts, dropped=dict(tally.dropped), facts=facts)
 
 
@@ -151,7 +159,9 @@ def refuse_too_little(name: str, tally: Tally, rows: int) -> None:
         f"The corpus '{name}' has {tally.kept} usable document{'s' * (tally.kept != 1)} of {tally.read} read"
         + (f" (dropped: {why})" if why else "")
         + f"; at least {MIN_DOCUMENTS} are needed to learn from some and test on others.",
-        "Add documents; if the text stands in another column: --set pull.text_column=NAME; "
+        "If their relations shall stand for definitions: --set pull.undefined=true"
+        if tally.dropped[LeftOut.UNDEFINED]
+        else "Add documents; if the text stands in another column: --set pull.text_column=NAME; "
         "if they are long: --set pull.chunk.by=tokens",
     )
 

@@ -42,6 +42,12 @@ WRITTEN = {
     QueryKind.ENTITY_MAP: "entities and how they are related",
 }
 
+# What an ontology knows is asked for in the same way, whoever makes the others.
+KNOWN = {
+    QueryKind.TERM: "another name of the term",
+    QueryKind.DEFINITION: "the definition of the term, without its names",
+    QueryKind.TRIPLE: "a question for one end of a relation between two terms",
+}
 # Whoever makes the others, these are given.
 GIVEN = {QueryKind.LABELLED: "asked by a person"}
 
@@ -69,7 +75,7 @@ REASONS = {
 
 def explain_kind(facts: Facts, kind: str) -> str:
     """Return what a kind of query is, in the run's way of making it; nothing for a kind that is not known."""
-    texts = (CUT if is_cut(facts) else WRITTEN) | GIVEN
+    texts = (CUT if is_cut(facts) else WRITTEN) | (KNOWN if is_ontology(facts) else {}) | GIVEN
     return {str(name): text for name, text in texts.items()}.get(kind, "")
 
 
@@ -83,6 +89,11 @@ def is_cut(facts: Facts) -> bool:
     return facts.recipe.generate.method is GenerateMethod.EXTRACTIVE
 
 
+def is_ontology(facts: Facts) -> bool:
+    """Tell whether the documents are terms, with names and relations beside them."""
+    return "relations" in facts.manifests["pull"].counts
+
+
 def queries_in_words(facts: Facts) -> str:
     """Return who wrote the queries and who looked at them."""
     filters = facts.recipe.generate.filters
@@ -92,6 +103,8 @@ def queries_in_words(facts: Facts) -> str:
         said = f"written by the language model `{facts.manifests['generate'].facts['writer']}`"
         if filters.judge is not None:
             said += f", and kept where it gave them at least {filters.judge:g} of 10"
+    if is_ontology(facts):
+        said += ", and from the names and relations of the ontology"
     if filters.round_trip.enabled:
         said += ", and kept where both the base model and BM25 find their document again"
     if asked := facts.manifests["generate"].facts.get("labelled"):
