@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from builders import job_for, keep_documents, recipe_for, run_until
 
+from hfembed.corpus import Documents
 from hfembed.errors import RecipeError
 from hfembed.generate.ontology import NEGATIVES, write_facts
 from hfembed.generate.query import Query, Split
@@ -202,6 +203,8 @@ def test_a_run_on_an_ontology_asks_it_without_being_told(tmp_path: Path):
     )
     assert all(len(row["negatives"]) <= NEGATIVES and row["positive"] not in row["negatives"] for row in own.values())
     assert all(row["negatives"] for row in own.values() if row["positive_id"] != "O:0000000")  # the root has no sibling
+    texts = set(Documents.read(run.path(LAYOUT.documents)).texts())  # letter by letter, so that mine knows them again
+    assert all(set(row["negatives"]) <= texts for row in made)
     shares = run.manifests("triplets")["generate"].facts["weights"]
     assert shares["term"] == pytest.approx(shares["title"], rel=0.2) and shares["definition"] > 0.05
 
