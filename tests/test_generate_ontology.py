@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from builders import job_for, keep_documents, recipe_for, run_until
 
+from hfembed.corpus import Documents
 from hfembed.errors import RecipeError
 from hfembed.generate.ontology import NEGATIVES, write_facts
+from hfembed.generate.preview import preview
 from hfembed.generate.query import Query, Split
 from hfembed.ontology import Relation, Term, write_terms
 from hfembed.recipe import QueryKind
@@ -202,6 +204,8 @@ def test_a_run_on_an_ontology_asks_it_without_being_told(tmp_path: Path):
     )
     assert all(len(row["negatives"]) <= NEGATIVES and row["positive"] not in row["negatives"] for row in own.values())
     assert all(row["negatives"] for row in own.values() if row["positive_id"] != "O:0000000")  # the root has no sibling
+    texts = set(Documents.read(run.path(LAYOUT.documents)).texts())  # letter by letter, so that mine knows them again
+    assert all(set(row["negatives"]) <= texts for row in made)
     shares = run.manifests("triplets")["generate"].facts["weights"]
     assert shares["term"] == pytest.approx(shares["title"], rel=0.2) and shares["definition"] > 0.05
 
@@ -225,3 +229,11 @@ def test_no_term_is_asked_for_on_two_sides(tmp_path: Path):
     assert not told["train"] & told["dev"]
     names = {f"organ{int(identity[2:])} of Ulm" for identity in told["dev"]}
     assert not any(name in row["query"] for row in pairs(run) if row["kind"] == "triple" for name in names)
+
+
+def test_a_preview_shows_what_the_ontology_gives_too(tmp_path: Path):
+    run, _ = run_until(tmp_path / "run", write_organs(tmp_path / "organs.obo"), "pull")
+    (shown,) = preview(run.recipe(), run, 1).documents
+    asked = {query["kind"]: query for query in shown.queries}
+    number = int(shown.ids[0][2:])
+    assert asked["term"]["query"] == f"bodypart{number}" and {"definition", "keyword"} <= set(asked)

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Listener, read_documents, run_until
+from builders import Listener, read_documents, recipe_for, run_until
 
 from hfembed.corpus import CorpusKind, locate_corpus
 from hfembed.errors import CorpusError, MissingExtraError
+from hfembed.launch.extras import extras_of
+from hfembed.launch.workload import measure_workload
 from hfembed.ontology import Relation, Term, read_terms, state
 from hfembed.pull.readers import read_rows
 from hfembed.recipe import Pull
-from hfembed.run import LAYOUT, Manifest
+from hfembed.run import LAYOUT, Manifest, Run
 
 ORGANS = ("heart", "liver", "kidney", "lung", "spleen", "brain", "skin", "eye", "ear", "tongue", "stomach", "bladder")
 
@@ -347,3 +349,10 @@ def test_what_was_left_out_is_told_to_whoever_watches(tmp_path: Path):
     write(folder / "broken.ttl", PREFIXES + "ex:z a owl:Class")
     pull(tmp_path, folder, listeners=[heard])
     assert any("broken.ttl (broken file)" in message for message in heard.messages("warning"))
+
+
+def test_all_terms_of_an_ontology_are_counted_before_a_run_is_sent_elsewhere(tmp_path: Path):
+    corpus = write(tmp_path / "organs.obo", many_terms(400))
+    size = measure_workload(recipe_for(corpus, base=tmp_path), Run(tmp_path / "run"), sent=0).size
+    assert size.documents == 400 and extras_of(recipe_for(corpus), "pull") == []
+    assert extras_of(recipe_for(write(tmp_path / "toy.ttl", TURTLE)), "pull") == ["files"]

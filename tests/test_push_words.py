@@ -184,3 +184,14 @@ def test_a_training_phase_is_told_by_the_settings_that_had_an_effect():
     for something in ("lora rank 16", "in batch no", "kinds title 2", "epochs 1", "2 of 5 looks at dev"):
         assert something in said
     assert "{" not in said and "pool 16384" in phase_in_words(Phase())
+
+
+@pytest.mark.parametrize("settings", [(), WRITER])
+def test_queries_that_an_ontology_gave_are_told_as_such_whoever_made_the_others(run: Run, settings: tuple[str, ...]):
+    facts = facts_with(run, *settings)
+    assert "ontology" not in queries_in_words(facts)
+    facts.manifests["pull"].counts.update({"synonyms": 30, "relations": 40})
+    assert "from the names and relations of the ontology" in queries_in_words(facts)
+    assert explain_kind(facts, "term") == "another name of the term"
+    assert explain_kind(facts, "triple") == "a question for one end of a relation between two terms"
+    assert explain_kind(facts, "title") and explain_kind(facts, "labelled") == "asked by a person"

@@ -75,7 +75,7 @@ def _refuse_entities(file: Path) -> None:
     with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for found in ENTITY.finditer(content):
             if not HARMLESS.match(content, found.start()):
-                raise broken("it declares an entity that is not a short plain text")
+                raise broken("it declares an entity that is not a short plain text in double quotes")
 
 
 @dataclass

@@ -91,15 +91,17 @@ def test_a_folder_that_the_owner_offers_goes_by_its_name_alone(offered: tuple[Se
 
 
 def test_every_gap_has_its_sentence(tmp_path: Path):
-    text, table, binary, big = (tmp_path / name for name in ("a.txt", "a.csv", "a.exe", "b.txt"))
-    for file in (text, table, binary):
+    names = ("a.txt", "a.csv", "a.obo", "a.exe", "b.txt")
+    text, table, terms, binary, big = (tmp_path / name for name in names)
+    for file in (text, table, terms, binary):
         file.write_text("x")
     big.write_bytes(b"x" * 1_100_000)
     publishing = Form(visibility=Visibility.PRIVATE, model_repo="demo/model")
     assert missing(upload(), SETTINGS).startswith("No file is uploaded yet.")
     assert "'a.exe' cannot be read" in missing(upload(binary), SETTINGS)
     assert "at most 1 MB" in missing(upload(big), SETTINGS)
-    assert "are mixed" in missing(upload(text, table), SETTINGS)
+    assert "Tables (.csv) and texts (.txt) are mixed." in missing(upload(text, table), SETTINGS)
+    assert "Ontologies (.obo) and texts (.txt) are mixed." in missing(upload(text, terms), SETTINGS)
     assert missing(hub(""), SETTINGS).startswith("No dataset is named yet.")
     assert missing(other(""), SETTINGS).startswith("No base model is named.")
     assert missing(Form(preset=""), SETTINGS).startswith("No preset is chosen.")
