@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from hfembed import __version__, cli_domains, cli_elsewhere, cli_hub, cli_launch, cli_presets, cli_space
+from hfembed import (
+    __version__,
+    cli_domains,
+    cli_elsewhere,
+    cli_generator,
+    cli_hub,
+    cli_launch,
+    cli_presets,
+    cli_space,
+)
 from hfembed.cli_base import Format, FormatOption, command_errors, from_anywhere, prepare_process, run_name
 from hfembed.errors import RunMismatchError
 
@@ -364,6 +373,7 @@ def compare(
             terminal.show_rankings(query, rankings)
 
 
+app.add_typer(cli_generator.app, name="generator")
 app.add_typer(cli_hub.app, name="hub")
 app.add_typer(cli_space.app, name="space")
 

@@ -754,16 +754,28 @@ def apply_settings(
 ) -> Recipe:
     """Return the recipe of `values` changed by --set strings and options."""
     for setting in settings:
-        key, found, text = setting.partition("=")
-        if not found or not key:
-            raise RecipeError(f"--set needs section.key=value, got '{setting}'.", "Example: --set train.strength=0.5")
-        if key.strip() == "preset":
-            raise RecipeError("The preset cannot be changed by --set.", "Choose it with --preset NAME.")
-        set_key(values, key.strip(), _parse_value(setting, text))
+        _set_one(values, setting, "train.strength=0.5")
     for key, value in (options or {}).items():
         if value is not None:
             set_key(values, key, value)
     return validate_recipe(values, "recipe")
+
+
+def make_section(model: type[Model], settings: Iterable[str], example: str, hint: str) -> Model:
+    """Return settings that are no part of a recipe, changed by --set strings. hint: what lists them all."""
+    values = model().model_dump(mode="json")
+    for setting in settings:
+        _set_one(values, setting, example)
+    return _validate(model, values, "list of settings", hint)
+
+
+def _set_one(values: dict[str, Any], setting: str, example: str) -> None:
+    key, found, text = setting.partition("=")
+    if not found or not key:
+        raise RecipeError(f"--set needs section.key=value, got '{setting}'.", f"Example: --set {example}")
+    if key.strip() == "preset":
+        raise RecipeError("The preset cannot be changed by --set.", "Choose it with --preset NAME.")
+    set_key(values, key.strip(), _parse_value(setting, text))
 
 
 def validate_recipe(values: Mapping[str, Any], where: str) -> Recipe:
@@ -842,7 +854,9 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return content
 
 
-def _validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
+def _validate(
+    model: type[Model], values: Mapping[str, Any], where: str, hint: str = "hfembed presets instant shows every key."
+) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -850,9 +864,7 @@ def _validate(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
         for problem in error.errors():
             problems.setdefault(".".join(map(str, _location(problem))), []).append(dict(problem))
         sentences = [_sentence(model, key, found) for key, found in problems.items()]
-        raise RecipeError(
-            f"The {where} is not valid: " + " ".join(sentences), "hfembed presets instant shows every key."
-        ) from None
+        raise RecipeError(f"The {where} is not valid: " + " ".join(sentences), hint) from None
 
 
 def _location(problem: Mapping[str, Any]) -> list[str | int]:

@@ -89,6 +89,23 @@ class ComparisonLayout:
 COMPARISON_LAYOUT = ComparisonLayout()
 
 
+@dataclass(frozen=True)
+class GeneratorLayout:
+    """What a trained query generator holds beside the files of transformers, and what stands beside it until it is done."""
+
+    about: str = "generator.json"
+    course: str = "training/course.json"
+    figure: str = "training/course.png"
+    completions: str = "training/completions.parquet"
+    partial: str = ".{name}.partial"
+    lock: str = ".lock"
+    checkpoints: str = "checkpoints"
+    result: str = "result"
+
+
+GENERATOR_LAYOUT = GeneratorLayout()
+
+
 class Manifest(BaseModel):
     """What one finished stage did; written last, so its presence means 'done'."""
 

@@ -80,6 +80,11 @@ def drop_repeated(queries: Iterable[Query], *, ambiguous: bool = True) -> tuple[
     return kept, dropped
 
 
+def runs_of(text: str) -> frozenset[tuple[str, ...]]:
+    """Return the runs of four words that a text is made of."""
+    return frozenset(_grams(words_of(text)))
+
+
 def copied_share(text: str, passage: frozenset[tuple[str, ...]]) -> float:
     """Return the share of a text's runs of four words that stand in the passage of these runs."""
     grams = _grams(words_of(text))

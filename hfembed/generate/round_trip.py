@@ -77,8 +77,8 @@ def _round_trip(
     pool = _pool(queries, documents, settings.documents, job.recipe.seed)
     texts = [join_title(documents.titles[row], documents.bodies[row]) for row in pool]
     place = {row: at for at, row in enumerate(pool)}
-    same = _same_texts(texts)
-    vectors, index = embedder.documents(texts), _Words(texts)
+    same = same_texts(texts)
+    vectors, index = embedder.documents(texts), Words(texts)
     asked = embedder.queries([query.text for query in queries])
     kept, dropped, outside = [], Counter[str](), 0
     depth = min(len(pool), DEPTH + max(len(query.rows) for query in queries))
@@ -148,15 +148,17 @@ def _pool(queries: list[Query], documents: Documents, count: int, seed: int) -> 
     return sorted(near | set(random.Random(seed).sample(range(total), count)))
 
 
-def _same_texts(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+def same_texts(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return a number for each text; twins have the same."""
     first: dict[str, int] = {}
     return np.array([first.setdefault(" ".join(text.lower().split()), at) for at, text in enumerate(texts)])
 
 
-class _Words:
+class Words:
     """BM25 over the documents that are ranked."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        """Index the documents."""
         import bm25s
 
         self._size = len(texts)

@@ -66,22 +66,9 @@ class LocalModel:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._report.note(f"loading {self.name}")
-        logging.getLogger("transformers").setLevel(logging.ERROR)
-        path = str(self._source.path)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, padding_side="left")
-            model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(
-                f"'{self.name}' cannot be loaded as a language model: {reason}",
-                "Name a causal language model of transformers with safetensors; code from a repo is never run.",
-            ) from error
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        tokenizer, model = load_language_model(self._source)
         if torch.cuda.is_available():
             model = model.to("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
         return tokenizer, model.eval()
@@ -97,8 +84,7 @@ class LocalModel:
         return ids
 
     def _limit(self) -> int:
-        config = self._loaded[1].config
-        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20)
+        return most_tokens(self._loaded[1])
 
     def _generate(self, requests: list[Request], prompts: list[list[int]], rooms: list[int]) -> list[Reply]:
         if not requests:
@@ -121,6 +107,32 @@ class LocalModel:
             _reply(tokenizer, row[:room], ends, len(prompt))
             for row, room, prompt in zip(rows, rooms, prompts, strict=True)
         ]
+
+
+def load_language_model(source: ModelSource) -> tuple[Any, Any]:
+    """Return tokenizer and model, loaded the safe way: safetensors, no code from the repo."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    path = str(source.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"'{source.name}' cannot be loaded as a language model: {reason}",
+            "Name a causal language model of transformers with safetensors; code from a repo is never run.",
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, model
+
+
+def most_tokens(model: Any) -> int:
+    """Return how many tokens a model can look at, as far as it says."""
+    config = model.config
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20)
 
 
 def _reply(tokenizer: Any, row: list[int], ends: list[int], tokens_in: int) -> Reply:

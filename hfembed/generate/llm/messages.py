@@ -9,13 +9,17 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Request:
-    """One thing asked of a language model. seed: differs between tries, or the same mistake would come back."""
+    """One thing asked of a language model. seed: differs between tries, or the same mistake would come back.
+
+    count: how many queries, for a writer that is not told so in words.
+    """
 
     task: str
     messages: tuple[dict[str, str], ...]
     schema: dict[str, Any]
     max_tokens: int
     seed: int
+    count: int = 1
 
     def size(self) -> int:
         """Return the bytes of all messages."""
@@ -67,9 +71,13 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """What a piece of work wants to know next. check: turns the answer's JSON into what is used of it."""
+    """What a piece of work wants to know next. check: turns the answer's JSON into what is used of it.
+
+    count: how many queries, for a writer that is not told so in words.
+    """
 
     task: str
     messages: tuple[dict[str, str], ...]
     schema: dict[str, Any]
     check: Callable[[Any, bool], Any]
+    count: int = 1

@@ -193,11 +193,12 @@ class Runner:
 
     def _request(self, ask: Ask) -> Request:
         seed = int(hash_json([message["content"] for message in ask.messages])[:8], 16) >> 1
-        return Request(ask.task, ask.messages, ask.schema, self._settings.sampling.max_tokens, seed)
+        return Request(ask.task, ask.messages, ask.schema, self._settings.sampling.max_tokens, seed, ask.count)
 
     def _key(self, request: Request) -> str:
         sampling = self._settings.sampling
-        return hash_json([request.task, request.messages, self._writer.name, sampling.temperature, sampling.top_p])
+        asked = [request.task, request.messages, self._writer.name, sampling.temperature, sampling.top_p]
+        return hash_json([*asked, request.count] if request.count > 1 else asked)
 
     def _refuse_silence(self, outcome: NoReply) -> None:
         if outcome.passing and not self._answered:

@@ -23,6 +23,7 @@ from hfembed.generate.llm.prompts import Prompts
 from hfembed.generate.llm.runner import Runner
 from hfembed.generate.llm.spend import Spend
 from hfembed.generate.llm.tasks import write_unit
+from hfembed.generate.llm.trained import TrainedModel, choose_tasks, find_asking, write_trained
 from hfembed.generate.query import Query, Split
 from hfembed.hub import stored_token
 from hfembed.recipe import GenerateMethod, Llm, LlmTask
@@ -55,6 +56,8 @@ def plan_units(job: Job, documents: Documents, rows: Sequence[int], splits: Sequ
     wanted = {task: count for task, count in settings.tasks.items() if count}
     if not wanted:
         raise RecipeError("generate.llm.tasks asks for nothing.", "--set generate.llm.tasks.question=3")
+    if (asking := find_asking(job)) is not None:
+        wanted = choose_tasks(asking, wanted, job.recipe.generate, job.report)
     alone: dict[LlmTask, int] = {task: count for task, count in wanted.items() if task is not LlmTask.MULTI_HOP}
     groups: list[tuple[tuple[int, ...], dict[LlmTask, int]]] = []
     if alone:
@@ -82,7 +85,8 @@ def write_units(job: Job, documents: Documents, units: Sequence[Unit]) -> tuple[
         desk = Desk(settings, documents, Prompts(settings.llm.prompts), writer.name)
         spend = Spend(settings.llm, journal.cost, free=settings.method is GenerateMethod.MODEL)
         runner = Runner(writer, journal, spend, settings.llm, job.report)
-        works = ((unit.number, write_unit(desk, unit)) for unit in units)
+        work = write_trained if isinstance(writer, TrainedModel) else write_unit
+        works = ((unit.number, work(desk, unit)) for unit in units)
         talks = {talk.number: talk for talk in runner.run(works, len(units), "pieces")}
     tally = runner.tally
     if tally.capped:
@@ -109,6 +113,8 @@ def open_writer(job: Job) -> Writer:
     settings = job.recipe.generate.llm
     if settings.model is None:
         raise RecipeError("No language model is named.", "--set generate.llm.model=NAME")
+    if (asking := find_asking(job)) is not None:
+        return TrainedModel(settings, job.sources.writer, job.report, asking)
     if job.recipe.generate.method is GenerateMethod.MODEL:
         return LocalModel(settings, job.sources.writer, job.report)
     return Endpoint(settings, read_key(settings), job.report)
