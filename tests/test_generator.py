@@ -337,6 +337,20 @@ def test_a_generator_whose_way_of_asking_cannot_be_read_is_refused(folders: dict
         write(tmp_path / "run", in_use(copy, only(keyword=2)))
 
 
+def test_a_model_that_talks_in_turns_is_taught_rewarded_and_used_as_well(folders: dict[str, Path], tmp_path: Path):
+    run = Run(folders["run"])
+    base = make_writer(tmp_path / "base", TEXTS, family="neox", chat=True)
+    settings = [*QUICK, *ALL_WEIGHTS, "epochs=4", "types=[title]"]
+    assert sft(run, str(base), tmp_path / "taught", make_sft(settings))["types"].keys() == {"title"}
+    done = grpo(run, str(tmp_path / "taught"), tmp_path / "out", make_grpo([*SMALL_STEPS, "lora=null", "steps=1"]))
+    assert done["steps"] == 1 and done["watched"]["completions/mean_length"]["end"] <= 16
+    (drawn, *_) = pq.read_table(tmp_path / "out" / GENERATOR_LAYOUT.completions).to_pylist()
+    assert drawn["prompt"][0]["role"] == "user" and drawn["completion"][0]["role"] == "assistant"
+    patient = "generate.llm.patience.max_failures=1"
+    queries, report = write(tmp_path / "use", in_use(tmp_path / "out", only(title=4), patient), count=4)
+    assert report.facts["writer"].startswith("out@") and all(query.text for query in queries)
+
+
 # What is refused
 
 

@@ -37,6 +37,8 @@ class Learner:
             raise ModelError(
                 f"'{source.name}' has no token that ends a text, so a query would never end.", "Name another --base."
             )
+        # Some tokenizers name more, as encoders of pairs want it; TRL hands on whatever they name.
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
         return cls(source, tokenizer, model.float())
 
     def room_for_prompt(self, longest: int, query_tokens: int) -> int:
