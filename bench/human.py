@@ -93,7 +93,10 @@ def run(folder: Path, home: Path, pairs: Path | None, arguments: argparse.Namesp
 
 def measure(collection: Collection, target: Run) -> dict[str, dict[str, float]]:
     """Score base and tuned on the human queries."""
-    sources = {"base": locate_model(target.recipe().base), "tuned": local_model("tuned", target.path(LAYOUT.model))}
+    sources = {
+        "base": locate_model(target.recipe().base).used_as(target.recipe().encoder),
+        "tuned": local_model("tuned", target.path(LAYOUT.model)),
+    }
     scores = {}
     for name, source in sources.items():
         embedder = Embedder(source, target.path(LAYOUT.embeddings))

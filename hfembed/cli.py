@@ -324,17 +324,17 @@ def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """List the presets, or print one with every setting."""
+    """List the presets, or print one with every setting, and what it does in words."""
     with command_errors(output):
         from hfembed import terminal
-        from hfembed.recipe import load_presets, make_recipe
+        from hfembed.recipe import load_preset, load_presets, make_recipe
 
         if name:
             resolved = make_recipe(name)
             if output is Format.JSON:
                 terminal.print_json(resolved.model_dump(mode="json"))
             else:
-                typer.echo(resolved.to_yaml(), nl=False)
+                typer.echo(terminal.as_comment(load_preset(name).explain(name)) + resolved.to_yaml(), nl=False)
             return
         known = {key: preset.model_dump(exclude={"recipe"}) for key, preset in load_presets().items()}
         if output is Format.JSON:
@@ -496,8 +496,9 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
     kept = Run.open(target.folder).recipe()
     changed = apply_settings(kept.model_dump(mode="json"), settings, options)
     changed = from_anywhere(
-        changed, "generate.pairs", "train.dev_queries", "generate.llm.prompts", "generate.llm.model"
-    )
+        changed, "generate.pairs", "train.dev_queries", "generate.llm.prompts", "generate.llm.model",
+        "generate.filters.retriever", "mine.retriever",
+    )  # fmt: skip
     for change in changes(kept, changed, STAGE_NAMES):
         if STAGE_NAMES.index(change.stage) < STAGE_NAMES.index(name):
             raise RunMismatchError(

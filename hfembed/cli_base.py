@@ -71,6 +71,8 @@ def from_anywhere(recipe: Any, *keys: str) -> Any:
         "generate.pairs": recipe.generate.pairs,
         "train.dev_queries": recipe.train.dev_queries,
         "generate.llm.prompts": llm.prompts,
+        "generate.filters.retriever": recipe.generate.filters.retriever,
+        "mine.retriever": recipe.mine.retriever,
         "generate.llm.model": llm.model if recipe.generate.method is GenerateMethod.MODEL else None,
     }
     paths = {key: local_path(named[key] or "") for key in keys or named}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hfembed.encoder import keeps_lengths, lost_ends, open_encoder
 from hfembed.errors import ModelError
 from hfembed.events import Reporter, silent
 from hfembed.hub import ModelSource
@@ -31,6 +32,7 @@ BLOCK = 512
 BATCH = 32
 PROBE_TEXTS = 48
 PROBE_QUERY_WORDS = 6
+LENGTHS_LOOKED_AT = 64
 # The fast precision is used only while it moves nDCG@10 of the probe by less than this.
 MAX_PRECISION_LOSS = 0.01
 
@@ -80,11 +82,11 @@ class Embedder:
         return sum(np.uint64(text_key(text)) not in store for text in texts)
 
     def documents(self, texts: Sequence[str]) -> Vectors:
-        """Return the unit vectors of documents, in order."""
+        """Return the vectors of documents, in order: of length one, unless the model compares by dot product."""
         return self._vectors(texts, Role.DOCUMENT)
 
     def queries(self, texts: Sequence[str]) -> Vectors:
-        """Return the unit vectors of queries, in order."""
+        """Return the vectors of queries, in order: of length one, unless the model compares by dot product."""
         return self._vectors(texts, Role.QUERY)
 
     def precision(self, texts: Sequence[str]) -> dict[str, Any]:
@@ -94,6 +96,8 @@ class Embedder:
             known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return known
         self._folder.mkdir(parents=True, exist_ok=True)
+        if lost := lost_ends(self.model, texts):
+            self._report.warn(lost)
         measured = measure_precision(self.model, texts)
         write_json(file, {"model": self.source.name, **measured})
         self._report.note(describe_precision(measured), **measured)
@@ -166,15 +170,13 @@ class VectorStore:
         self._sorted = keys[self._order]
 
 
-def load_model(source: ModelSource) -> SentenceTransformer:
-    """Load a model the safe way: safetensors, no code from the repo."""
+def load_model(source: ModelSource, **options: Any) -> SentenceTransformer:
+    """Load a model the safe way: safetensors, no code from the repo. options: of the transformer alone."""
     require("train", "torch", "sentence_transformers")
-    from sentence_transformers import SentenceTransformer
-
     for noisy in ("sentence_transformers", "transformers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
-        return SentenceTransformer(str(source.path), trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        return open_encoder(source.path, source.encoder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
@@ -184,14 +186,14 @@ def load_model(source: ModelSource) -> SentenceTransformer:
 
 
 def encode(model: SentenceTransformer, texts: Sequence[str], role: Role, precision: Precision) -> Vectors:
-    """Return unit vectors of texts in one role, with that role's prompt."""
+    """Return the vectors of texts in one role, with that role's prompt; of length one, unless lengths count."""
     import torch
 
     function = model.encode_query if role is Role.QUERY else model.encode_document
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=precision is Precision.BF16):
         encoded = function(list(texts), batch_size=BATCH, convert_to_tensor=True, show_progress_bar=False)
     vectors: Vectors = encoded.float().cpu().numpy()
-    return unit(vectors)
+    return vectors if keeps_lengths(model) else unit(vectors)
 
 
 def prompt_of(model: SentenceTransformer, role: Role) -> str:
@@ -204,6 +206,12 @@ def unit(vectors: Vectors) -> Vectors:
     """Scale rows to length one."""
     scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return scaled
+
+
+def of_unit_length(vectors: Vectors) -> bool:
+    """Tell whether vectors are compared by cosine: those of a model whose lengths count are not all alike."""
+    lengths = np.linalg.norm(np.asarray(vectors[:: max(1, len(vectors) // LENGTHS_LOOKED_AT)]), axis=1)
+    return bool(np.allclose(lengths[lengths > 0], 1.0, atol=1e-3))
 
 
 def measure_precision(model: SentenceTransformer, texts: Sequence[str]) -> dict[str, Any]:
@@ -226,7 +234,7 @@ def measure_precision(model: SentenceTransformer, texts: Sequence[str]) -> dict[
         ranked = top_documents(queries, documents[precision], 10)
         scores[precision] = mean_ndcg(ranked, np.arange(len(sample)))
     delta = scores[Precision.BF16] - scores[Precision.FP32]
-    distance = 1 - (documents[Precision.FP32] * documents[Precision.BF16]).sum(1).min()
+    distance = 1 - (unit(documents[Precision.FP32]) * unit(documents[Precision.BF16])).sum(1).min()
     good = delta >= -MAX_PRECISION_LOSS
     return {
         "precision": Precision.BF16 if good else Precision.FP32,

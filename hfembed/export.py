@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from hfembed.corpus import Documents
 from hfembed.embed import Precision, Role, Vectors, encode, load_model
+from hfembed.encoder import reads_one_way
 from hfembed.errors import MissingExtraError
 from hfembed.hub import TUNED, local_model
 from hfembed.ranking import mean_ndcg, top_documents
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 FILES = {Variant.FP32: "model.onnx", Variant.INT8: "model_quantized.onnx"}
 # What every engine that reads last_hidden_state does by itself.
 GRAPH_MODULES = ("Transformer", "Pooling", "Normalize")
+GRAPH_TASK = "feature-extraction"
 MAX_QUERIES = 500
 WARM_UP_TEXTS = 8
 
@@ -64,9 +67,12 @@ def export(job: Job) -> Outcome:
     target.mkdir()
     kept: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
-    if extra:
-        refused = dict.fromkeys((FILES[v] for v in settings.variants), f"readers of the graph would drop {extra}")
-        job.report.warn(f"No ONNX file is written: whoever reads it would drop the model's {', '.join(extra)} layer.")
+    unknown = _unknown_architecture(folder)
+    if extra or unknown:
+        reason = f"readers of the graph would drop {extra}" if extra else str(unknown)
+        refused = dict.fromkeys((FILES[v] for v in settings.variants), reason)
+        layer = f"whoever reads it would drop the model's {', '.join(extra)} layer"
+        job.report.warn(f"No ONNX file is written: {layer if extra else unknown}.")
     else:
         sample = _read_sample(job, job.recipe.export)
         job.report.note(f"measuring torch on {len(sample.documents)} documents")
@@ -155,16 +161,14 @@ def _measure(sample: Sample, model: SentenceTransformer) -> Measured:
 
 
 def _compare(variant: Variant, torch_measured: Measured, measured: Measured) -> dict[str, Any]:
-    cosines = np.concatenate(
-        [
-            (torch_measured.documents * measured.documents).sum(1),
-            (torch_measured.queries * measured.queries).sum(1),
-        ]
-    )
+    reference = np.concatenate([torch_measured.documents, torch_measured.queries])
+    found = np.concatenate([measured.documents, measured.queries])
+    # For vectors of length one this is 1 - cosine; where lengths count, it sees those too.
+    distances = ((reference - found) ** 2).sum(1) / (2 * np.maximum((reference**2).sum(1), 1e-12))
     return {
         "variant": str(variant),
         "file": f"{Path(LAYOUT.onnx).name}/{FILES[variant]}",
-        "max_cosine_distance": float(f"{max(0.0, 1 - float(cosines.min())):.3g}"),
+        "max_cosine_distance": float(f"{float(distances.max()):.3g}"),
         "ndcg_delta": round(measured.ndcg - torch_measured.ndcg, 5),
         "docs_per_second": round(measured.docs_per_second, 1),
         "torch_docs_per_second": round(torch_measured.docs_per_second, 1),
@@ -180,13 +184,46 @@ def _write_graph(model: Path, work: Path) -> Path:
     main_export(
         str(model),
         work / "graph",
-        task="feature-extraction",
+        task=GRAPH_TASK,
         library_name="transformers",
         do_validation=False,  # the gate below compares whole vectors on real documents instead
         trust_remote_code=False,
         device="cpu",
+        custom_onnx_configs=_without_positions(model) if reads_one_way(model) else None,
     )
     return work / "graph" / FILES[Variant.FP32]
+
+
+def _unknown_architecture(folder: Path) -> str | None:
+    """Return why Optimum cannot write this model's graph; None where it can."""
+    import optimum.exporters.onnx.model_configs  # noqa: F401 - what it knows is known once this is loaded
+    from optimum.exporters.tasks import TasksManager
+
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    try:
+        tasks = TasksManager.get_supported_tasks_for_model_type(kind, exporter="onnx", library_name="transformers")
+    except KeyError:
+        tasks = {}
+    return None if GRAPH_TASK in tasks else f"Optimum's exporter does not know the architecture '{kind}'"
+
+
+def _without_positions(folder: Path) -> dict[str, Any]:
+    """Return how to export a model that reads one way: without positions as an input, which nobody who embeds gives."""
+    from optimum.exporters.tasks import TasksManager
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    make = TasksManager.get_exporter_config_constructor(
+        "onnx", model_type=config.model_type, task=GRAPH_TASK, library_name="transformers"
+    )
+    known: Any = type(make(config))
+
+    class Graph(known):  # type: ignore[misc]
+        @property
+        def inputs(self) -> dict[str, Any]:
+            return {name: axes for name, axes in super().inputs.items() if name != "position_ids"}
+
+    return {"model": Graph(config, task=GRAPH_TASK)}
 
 
 def _write_variant(variant: Variant, graph: Path, work: Path) -> Path:

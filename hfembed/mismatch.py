@@ -11,7 +11,7 @@ from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Run
 
 # What a change of these settings, which belong to no stage, makes stale first.
-FIRST_USE = {"corpus": "pull", "seed": "generate", "base": "mine"}
+FIRST_USE = {"corpus": "pull", "seed": "generate", "base": "mine", "encoder": "mine"}
 # A new address to push to contradicts nothing that was made.
 FREE = "push"
 

@@ -59,6 +59,8 @@ class QueryKind(StrEnum):
     QUESTION = "question"
     DEFINITION = "definition"
     ASPECT = "aspect"
+    SPAN = "span"
+    CLOZE = "cloze"
     MULTI_HOP = "multi_hop"
     CLAIM = "claim"
     TRIPLE = "triple"
@@ -173,6 +175,21 @@ class Variant(StrEnum):
     INT8 = "int8"
 
 
+class TokenPooling(StrEnum):
+    """How the vectors of a text's tokens become one."""
+
+    MEAN = "mean"
+    CLS = "cls"
+    LAST = "lasttoken"
+
+
+class Similarity(StrEnum):
+    """How two vectors are compared; dot lets their lengths count, unless they are scaled to one."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+
+
 class Section(BaseModel):
     """One stage's part of the recipe; unknown keys are refused."""
 
@@ -181,6 +198,20 @@ class Section(BaseModel):
     def reads(self) -> tuple[str, ...]:
         """Return what a stage reads from outside the run because of its settings."""
         return ()
+
+
+class Encoder(Section):
+    """How the base makes a vector of a text; what is not set is as the base's own files say."""
+
+    pooling: TokenPooling | None = Field(None, description="how the tokens' vectors become one; lasttoken appends EOS")
+    normalize: bool | None = Field(None, description="whether vectors are scaled to length one")
+    similarity: Similarity | None = Field(None, description="how two vectors are compared")
+    max_length: int | None = Field(None, ge=8, description="tokens read of a text, as far as the base can")
+    instruction: str | None = Field(None, min_length=1, description="one sentence: what a query is to find")
+    query_prompt: str | None = Field(
+        None, description="what stands before every query; {instruction} is replaced by the instruction"
+    )
+    document_prompt: str | None = Field(None, description="what stands before every document")
 
 
 class Chunk(Section):
@@ -335,10 +366,13 @@ class Filters(Section):
         None, gt=0, le=1, description="cosine above which two queries of a document are one; needs hfembed[train]"
     )
     judge: float | None = Field(7.0, ge=1, le=10, description="lowest score of the language model's judge; null: none")
+    retriever: str | None = Field(
+        None, min_length=1, description="model that duplicates and round_trip ask; when not set: the base"
+    )
     round_trip: RoundTrip = Field(RoundTrip(), description="whether a query finds its documents")
 
     def encode(self) -> bool:
-        """Tell whether the base model is needed."""
+        """Tell whether a model is needed."""
         return self.duplicates is not None or self.round_trip.enabled
 
 
@@ -366,6 +400,12 @@ class Generate(Section):
         description="queries per term of an ontology beside the others: its other names (term), its definition without "
         "its name (definition), questions for a relation (triple)",
     )
+    beside: dict[QueryKind, Annotated[int, Field(ge=0, le=20)]] = Field(
+        {}, description="for the methods llm and model: queries cut from the documents too, by kind"
+    )
+    title_in_passage: bool = Field(
+        True, description="whether the passage that a title is paired with in training begins with that title"
+    )
     weights: dict[QueryKind, Annotated[float, Field(ge=0, le=100)]] = Field(
         {QueryKind.LABELLED: 16.0},
         description="how much a kind counts in training; not named: as much as every other kind its document offers",
@@ -386,7 +426,8 @@ class Generate(Section):
         """Return what generate reads besides the documents: models, prompts of the user's own, what people asked."""
         wanted = {
             "pairs": self.pairs is not None,
-            "base": self.filters.encode(),
+            "base": self.filters.encode() and self.filters.retriever is None,
+            "checker": self.filters.encode() and self.filters.retriever is not None,
             "writer": self.method is GenerateMethod.MODEL,
             "prompts": self.method is not GenerateMethod.EXTRACTIVE and self.llm.prompts is not None,
         }
@@ -394,7 +435,7 @@ class Generate(Section):
 
     @model_validator(mode="after")
     def _labelled_are_given(self) -> Generate:
-        if QueryKind.LABELLED in self.kinds:
+        if QueryKind.LABELLED in {**self.kinds, **self.beside}:
             raise RecipeError(
                 f"generate.kinds names '{QueryKind.LABELLED}', but nobody writes these: they are what people asked.",
                 "Give them: hfembed run --pairs FILE, or --set generate.pairs=FILE",
@@ -463,6 +504,9 @@ class Mine(Section):
     """How hard negatives are found."""
 
     negatives: int = Field(4, ge=1, le=32, description="negatives per training row")
+    retriever: str | None = Field(
+        None, min_length=1, description="model that finds and scores candidates; when not set: the base"
+    )
     sources: list[CandidateSource] = Field(
         [CandidateSource.DENSE], min_length=1, description="where candidates come from; given negatives always count"
     )
@@ -472,6 +516,10 @@ class Mine(Section):
     cross_encoder: CrossCheck = Field(CrossCheck(), description="a second opinion on candidates")
     short_rows: ShortRows = Field(ShortRows.RANDOM, description="rows with too few candidates left")
     block_size: int = Field(8_192, ge=16, description="documents scored at a time; bounds the memory")
+
+    def reads(self) -> tuple[str, ...]:
+        """Return what mine reads besides the base: another model that finds candidates."""
+        return ("miner",) if self.retriever is not None else ()
 
 
 Mix = Annotated[
@@ -502,6 +550,12 @@ class Lora(Section):
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout in front of each adapter")
     targets: list[str] | None = Field(
         None, min_length=1, description="layers that get one, by the end of their names; every linear one when not set"
+    )
+    above: int | None = Field(
+        None, ge=0, description="full: a base with more weights than this gets adapters instead; none does when not set"
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak where adapters learn, if it is another one than the phase's"
     )
 
 
@@ -553,7 +607,16 @@ class Tuning(Section):
 
     def peak(self) -> float:
         """Return the peak of the learning rate."""
-        return self.learning_rate or (1e-4 if self.method in (TrainMethod.LORA, TrainMethod.QLORA) else 2e-5)
+        if self.method in (TrainMethod.LORA, TrainMethod.QLORA):
+            return self.lora.learning_rate or self.learning_rate or 1e-4
+        return self.learning_rate or 2e-5
+
+    def suited_to(self, weights: int) -> Tuning:
+        """Return the phase for a base with so many weights: adapters where all of them are too many."""
+        too_many = self.lora.above is not None and weights > self.lora.above
+        if self.method is not TrainMethod.FULL or not too_many:
+            return self
+        return self.model_copy(update={"method": TrainMethod.LORA, "layers": None})
 
     def labelled(self) -> bool:
         """Tell whether it learns which document answers a query, and not only what a teacher makes of both."""
@@ -690,6 +753,7 @@ class Recipe(Section):
         None, min_length=1, description="a path, a Hub dataset: org/name[:config][@revision], or hf://datasets/..."
     )
     base: str = Field(DEFAULT_BASE, min_length=1, description="a model folder, or a Hub model: org/name[@revision]")
+    encoder: Encoder = Field(Encoder(), description="how the base makes a vector of a text")
     seed: int = Field(42, ge=0, description="seed of everything drawn at random")
     pull: Pull = Pull()
     generate: Generate = Generate()
@@ -705,11 +769,23 @@ class Recipe(Section):
 
 
 class Preset(Section):
-    """A recipe that ships with the package: what it is for, and how it differs from the defaults."""
+    """A recipe that ships with the package: what it is for, and how it differs from the defaults.
+
+    time: how long it takes. paper: where it was published. differs: what is done otherwise than there, and why.
+    """
 
     description: str
     needs: str
+    time: str | None = None
+    paper: str | None = None
+    differs: list[str] = []
     recipe: dict[str, Any] = {}
+
+    def explain(self, name: str) -> list[str]:
+        """Return what there is to know of it, a paragraph each."""
+        said = {"Needs": self.needs, "Takes": self.time, "From": self.paper}
+        facts = [f"{word} {text}." for word, text in said.items() if text is not None]
+        return [f"{name}: {self.description}", *facts, *(f"Differs from it: {text}." for text in self.differs)]
 
 
 def load_presets() -> dict[str, Preset]:

@@ -76,12 +76,12 @@ class Sources:
     @cached_property
     def base(self) -> ModelSource:
         """Where the base model is, and the fingerprint of its weights."""
-        return locate_model(self._recipe.base)
+        return locate_model(self._recipe.base).used_as(self._recipe.encoder)
 
     @cached_property
     def tokenizer(self) -> TokenizerSource:
         """How the base model cuts texts into tokens, without its weights."""
-        return locate_tokenizer(self._recipe.base)
+        return locate_tokenizer(self._recipe.base).reading(self._recipe.encoder.max_length)
 
     @cached_property
     def writer(self) -> ModelSource:
@@ -92,6 +92,16 @@ class Sources:
     def teacher(self) -> ModelSource:
         """Where the model is that training listens to."""
         return locate_model(str(self._recipe.train.teacher))
+
+    @cached_property
+    def miner(self) -> ModelSource:
+        """Where the model is that finds negatives."""
+        return locate_model(str(self._recipe.mine.retriever))
+
+    @cached_property
+    def checker(self) -> ModelSource:
+        """Where the model is that looks whether queries find their documents."""
+        return locate_model(str(self._recipe.generate.filters.retriever))
 
     @cached_property
     def dev_queries(self) -> FolderSource:
@@ -200,6 +210,8 @@ PLACES = {
     "prompts": "generate.llm.prompts",
     "writer": "generate.llm.model",
     "teacher": "train.teacher",
+    "miner": "mine.retriever",
+    "checker": "generate.filters.retriever",
     "dev_queries": "train.dev_queries",
     "pairs": "generate.pairs",
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from hfembed.terminal_facts import show_facts
 if TYPE_CHECKING:
     from hfembed.deploy import Deployed
 
-SNIPPET = 96
+SNIPPET, COMMENT_WIDTH = 96, 100
 # Without a terminal (a log file, a job) a line of progress appears this often.
 LOG_INTERVAL = 10.0
 VERDICT_STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold red"}
@@ -252,6 +253,15 @@ def show_seconds(value: float) -> str:
         return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def as_comment(paragraphs: Iterable[str]) -> str:
+    """Return paragraphs as a comment of YAML, so that what is printed still is a recipe."""
+    return "".join(
+        f"{line}\n"
+        for text in paragraphs
+        for line in textwrap.wrap(text, COMMENT_WIDTH, initial_indent="# ", subsequent_indent="#   ")
+    )
 
 
 def show_rate(rate: float, unit: str) -> str:

@@ -167,6 +167,15 @@ def test_a_preset_prints_resolved_as_yaml_and_as_json():
     assert answer("presets", "instant") == Recipe().model_dump(mode="json")
 
 
+def test_a_preset_that_follows_a_paper_says_which_and_what_it_does_otherwise():
+    text = call("presets", "bmretriever").stdout
+    said = " ".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
+    preset = load_presets()["bmretriever"]
+    assert preset.paper is not None and all(sentence in said for sentence in (preset.paper, *preset.differs))
+    assert yaml.safe_load(text)["preset"] == "bmretriever"
+    assert answer("presets")["bmretriever"]["paper"] == preset.paper
+
+
 def test_a_printed_preset_is_a_recipe_that_runs(corpus: Path, tmp_path: Path):
     file = tmp_path / "recipe.yaml"
     file.write_text(call("presets", "instant").stdout, encoding="utf-8")

@@ -32,8 +32,12 @@ class CountingModel:
         import torch
 
         self.device = torch.device("cpu")
+        self.similarity_fn_name = "cosine"
         self.encoded: list[str] = []
         self.fails_after: int | None = None
+
+    def __iter__(self) -> Any:
+        return iter(())
 
     def _encode(self, prompt: str, texts: list[str]) -> Any:
         import torch

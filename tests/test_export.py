@@ -13,7 +13,7 @@ from builders import Listener, job_for, run_until, some_documents, write_beir
 
 from hfembed.embed import load_model
 from hfembed.events import Events, Reporter
-from hfembed.export import FILES, _extra_modules, _read_sample, export, why_refused
+from hfembed.export import FILES, _extra_modules, _read_sample, _unknown_architecture, export, why_refused
 from hfembed.hub import local_model
 from hfembed.recipe import Export, Variant, make_recipe
 from hfembed.run import LAYOUT, Run
@@ -102,3 +102,9 @@ def test_the_kept_file_gives_torchs_vectors_and_a_refused_one_is_not_there(gener
         assert outcome.counts == {"files": 0} and outcome.dropped == {"model.onnx": 1}
         assert sorted(file.name for file in job.out.rglob("*") if file.is_file()) == ["export.json"]
         assert any("model.onnx is not kept" in message for message in heard.messages("warning"))
+
+
+def test_an_architecture_that_the_exporter_does_not_know_is_named(tmp_path: Path, tiny_model: Path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "abacus"}), encoding="utf-8")
+    assert _unknown_architecture(tmp_path) == "Optimum's exporter does not know the architecture 'abacus'"
+    assert _unknown_architecture(tiny_model) is None

@@ -100,3 +100,29 @@ def test_negatives_that_score_like_the_positive_are_counted_and_given_ones_are_n
     assert share == pytest.approx(2 / 3)
     assert "66.7% of the mined negatives" in next(warnings_of_rows(tmp_path / "train.parquet"))
     assert list(warnings_of_rows(written(tmp_path, rows[:1]))) == []
+
+
+def test_queries_that_find_the_documents_of_others_are_said_once_training_has_got_somewhere():
+    assert "scores above another query's in 70% of the cases" in warned({}, {"above_others": 0.7}, {})
+    assert warned({"above_others": 0.5}, {"above_others": 0.95}, {"above_others": 0.97}) == ""
+
+
+@pytest.mark.parametrize("lengths", [{"length_cv": 0.6, "length_ratio": 2.0}, {"length_cv": 0.2, "length_ratio": 4.0}])
+def test_vectors_that_grow_long_are_said_with_the_remedy(lengths: dict[str, float]):
+    said = warned({}, {}, lengths)
+    assert f"{lengths['length_ratio']:.1f} times the median" in said and "encoder.normalize=true" in said
+    assert warned({}, {}, {"length_cv": 0.4, "length_ratio": 2.9}) == ""
+
+
+def test_a_probe_counts_how_often_an_own_document_comes_before_anothers_and_measures_lengths_that_count():
+    vectors = {"q0": [3.0, 0.0], "q1": [0.0, 1.0], "d0": [2.0, 0.0], "d1": [4.0, 0.5], "same": [2.0, 0.0]}
+
+    def encode(texts: list[str], role: Role) -> Vectors:
+        return np.array([vectors[text] for text in texts], dtype=np.float32)
+
+    measured = Probe(["q0", "q1"], ["d0", "d1"], [], [("q0", "d0")]).measure(encode)
+    assert measured["above_others"] == 0.5  # the long one comes before the first query's own
+    lengths = np.linalg.norm([vectors["d0"], vectors["d1"]], axis=1)
+    assert measured["length_ratio"] == pytest.approx(lengths.max() / np.median(lengths), abs=1e-4)
+    alike = Probe(["q0", "q0"], ["same", "same"], [], [("q0", "d0")]).measure(encode)
+    assert alike["above_others"] == 1.0  # one document for both is no other's

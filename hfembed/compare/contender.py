@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfembed.errors import InputError
+from hfembed.recipe import Encoder
 from hfembed.resources import local_path
 from hfembed.run import LAYOUT, Run
 
@@ -18,7 +19,8 @@ JOINED = f"{HYBRID}:"
 class Contender:
     """What answers queries.
 
-    name: what it is called. model: a folder or a Hub id, unless words alone decide. words: BM25 has a say.
+    name: what it is called. model: a folder, a Hub id, or a recipe, whose base it is, unless words alone decide.
+    words: BM25 has a say.
     """
 
     name: str
@@ -57,7 +59,13 @@ def _model_of(name: str, run: Run | None) -> str:
         return str(folder / LAYOUT.model) if (folder / LAYOUT.recipe).is_file() else str(folder)
     if run is not None and name == TUNED:
         return str(run.path(LAYOUT.model))
-    return run.recipe().base if run is not None and name == BASE else name
+    return _base_of(run) if run is not None and name == BASE else name
+
+
+def _base_of(run: Run) -> str:
+    """Return the base of a run; where it is used otherwise than its own files say, the recipe that says how."""
+    recipe = run.recipe()
+    return recipe.base if recipe.encoder == Encoder() else str(run.path(LAYOUT.recipe))
 
 
 def _run_of(corpus: str) -> Run | None:

@@ -16,6 +16,8 @@ BARS = (("base", "base", GREY), ("tuned", "tuned", BLUE), ("bm25", "BM25", SAND)
 WIDTH = 0.2
 # Bars on either side of no change.
 BINS = 20
+# More than one, to leave room for rounding.
+LARGEST_COSINE = 1.001
 # Differences below this are rounding, not ranks.
 SAME = 1e-9
 
@@ -78,13 +80,14 @@ def _draw_separation(separations: Mapping[str, Separation]) -> bytes:
     """Draw, before and after, the cosines of right answers and of the best wrong ones."""
     figure, panels = new_figure(7.2, 2.8, columns=len(separations))
     values = np.concatenate([part for found in separations.values() for part in (found.answers, found.others)])
-    edges = np.linspace(min(0.0, float(values.min())), 1, 41)
+    by_cosine = float(np.abs(values).max()) <= LARGEST_COSINE
+    edges = np.linspace(min(0.0, float(values.min())), 1 if by_cosine else float(values.max()), 41)
     for axes, (name, found) in zip(panels, separations.items(), strict=True):
         axes.hist(found.others, edges, color=GREY, alpha=0.9, label="best other document", zorder=2)
         axes.hist(found.answers, edges, color=BLUE, alpha=0.6, label="the answer", zorder=3)
         above = float((found.answers > found.others).mean())
         axes.set_title(f"{name}: the answer is above for {above:.0%} of the queries", fontsize=9, color=INK)
-        axes.set_xlabel("cosine to the query", fontsize=9)
+        axes.set_xlabel(f"{'cosine to' if by_cosine else 'score for'} the query", fontsize=9)
     panels[0].set_ylabel("queries", fontsize=9)
     panels[0].legend(frameon=False, fontsize=8)
     return to_png(figure)

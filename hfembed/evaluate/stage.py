@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 from hfembed.embed import Embedder
 from hfembed.evaluate.collection import Collection
 from hfembed.evaluate.figures import draw_figures
+from hfembed.evaluate.hubs import measure_hubs
+from hfembed.evaluate.instruction import measure_instruction
 from hfembed.evaluate.leakage import refuse_leaked
 from hfembed.evaluate.metrics import MAIN
 from hfembed.evaluate.public import find_tasks, score_public
@@ -37,11 +39,17 @@ def evaluate(job: Job) -> Outcome:
     embedders = _embedders(job)
     scores = _score_test(job, collection, embedders)
     separations = {name: separate(collection, embedders[name], scores[name].rankings) for name in embedders}
+    hubs = _measure_hubs(job, collection, embedders, scores)
+    heard = measure_instruction(collection, embedders[TUNED], job.recipe.encoder)
+    for sentence in heard.warnings() if heard else ():
+        job.report.warn(sentence)
     cache = user_cache() / LAYOUT.results
     public = score_public(tasks, settings.benchmark, embedders, cache, _place(job, LAYOUT.tasks), job.report)
     report: dict[str, Any] = {
         **make_report(collection, scores, job.recipe),
         "separation": {name: found.to_json() for name, found in separations.items() if len(found.answers)},
+        **({"hubs": hubs} if hubs else {}),
+        **({"instruction": heard.to_json()} if heard else {}),
         "leakage": leakage.to_json(),
         "public": public.to_json(),
     }
@@ -59,6 +67,17 @@ def _embedders(job: Job) -> dict[str, Embedder]:
     folder = job.run.path(LAYOUT.embeddings)
     sources = {BASE: job.sources.base, TUNED: local_model(TUNED_MODEL, job.run.path(LAYOUT.model))}
     return {name: Embedder(source, folder, job.report) for name, source in sources.items()}
+
+
+def _measure_hubs(
+    job: Job, collection: Collection, embedders: dict[str, Embedder], scores: dict[str, Scores]
+) -> dict[str, dict[str, float]]:
+    """Return the hubs of the models that have any, and warn of those of the tuned one."""
+    measured = {name: measure_hubs(collection, embedders[name], scores[name].rankings) for name in embedders}
+    found = {name: hubs for name, hubs in measured.items() if hubs is not None}
+    for sentence in found[TUNED].warnings() if TUNED in found else ():
+        job.report.warn(sentence)
+    return {name: hubs.to_json() for name, hubs in found.items()}
 
 
 def _score_test(job: Job, collection: Collection, embedders: dict[str, Embedder]) -> dict[str, Scores]:

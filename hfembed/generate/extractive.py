@@ -33,6 +33,13 @@ PARAPHRASE_SHARES = (0.3, 0.6)
 MAX_TERM_WORDS = 6
 # Questions are made from what a document says first; that is what it is about.
 ASKED_SENTENCES = 12
+# Two passages of a document: the one that asks is the shorter, as people's questions are.
+MIN_SPAN_WORDS, MAX_SPAN_WORDS, MAX_ANSWER_WORDS = 8, 48, 200
+MOST_SPANS = 20
+# A sentence that is asked for stays in its document so often, that its words are worth learning too.
+CLOZE_KEPT = 0.1
+# A title that a document opens with, as a line or a heading of its own.
+HEADING_ENDS = r"\s*(?:\n|[.:|\u2013\u2014-]+\s+|$)"
 HEADING_PATH = " > "
 SIDE = re.compile(r"(?P<side>\w[\w -]{2,40}?) (?:of|for|in) (?:an? |the )?(?P<subject>.+)", re.IGNORECASE)
 
@@ -85,6 +92,32 @@ class Passage:
         """The first sentence that says what something is."""
         return next(filter(None, map(read_statement, self.sentences)), None)
 
+    @cached_property
+    def untitled(self) -> str:
+        """The body without the title, where it opens with it."""
+        if not self.title:
+            return self.body
+        rest = re.sub(rf"\A\s*{re.escape(self.title)}{HEADING_ENDS}", "", self.body, count=1, flags=re.IGNORECASE)
+        return rest or self.body
+
+    @cached_property
+    def spans(self) -> list[tuple[str, str]]:
+        """Pairs of passages from either side of a place drawn at random, so that no word stands in both."""
+        draw, words = self.draw(QueryKind.SPAN), self.body.split()
+        return [_two_spans(words, draw) for _ in range(MOST_SPANS)] if len(words) >= 2 * MIN_SPAN_WORDS else []
+
+    @cached_property
+    def clozes(self) -> list[tuple[str, str]]:
+        """Sentences, each with what the document says beside it; none where there is a title, which asks better."""
+        if self.title or len(self.sentences) < 2:
+            return []
+        draw, every = self.draw(QueryKind.CLOZE), split_sentences(self.body)
+        made = []
+        for sentence in draw.sample(self.sentences, len(self.sentences)):
+            rest = " ".join(other for other in every if other != sentence)
+            made.append((self.part(sentence, draw), self.body if draw.random() < CLOZE_KEPT or not rest else rest))
+        return made
+
     def in_order(self, words: Sequence[str]) -> str:
         """Return words as one query, in the order in which they first stand in the document."""
         places = {word: place for place, word in reversed(list(enumerate(self.words)))}
@@ -109,6 +142,26 @@ def write_queries(passage: Passage, kinds: Mapping[QueryKind, int]) -> list[tupl
             for text in writer(passage, count)[:count]:
                 made.setdefault(text, kind)
     return [(kind, text) for text, kind in made.items()]
+
+
+def passage_for(passage: Passage, kind: QueryKind, text: str) -> str | None:
+    """Return the part of a document that a query is paired with in training; None where that is all of it."""
+    if kind is QueryKind.TITLE:
+        return passage.untitled
+    parts = {QueryKind.SPAN: passage.spans, QueryKind.CLOZE: passage.clozes}.get(kind, [])
+    return next((part for asked, part in parts if asked == text), None)
+
+
+def _two_spans(words: list[str], draw: random.Random) -> tuple[str, str]:
+    place = draw.randint(MIN_SPAN_WORDS, len(words) - MIN_SPAN_WORDS)
+    asking, answering = draw.sample([words[:place], words[place:]], 2)
+    return _window(asking, MAX_SPAN_WORDS, draw), _window(answering, MAX_ANSWER_WORDS, draw)
+
+
+def _window(words: list[str], most: int, draw: random.Random) -> str:
+    length = draw.randint(MIN_SPAN_WORDS, min(most, len(words)))
+    start = draw.randrange(len(words) - length + 1)
+    return " ".join(words[start : start + length])
 
 
 def _titles(passage: Passage, count: int) -> list[str]:
@@ -193,6 +246,14 @@ def _aspects(passage: Passage, count: int) -> list[str]:
     return [draw.choice((f"{side} of {subject}", f"{subject} {side}")) for side in sides if subject]
 
 
+def _spans(passage: Passage, count: int) -> list[str]:
+    return [asked for asked, _ in passage.spans[:count]]
+
+
+def _clozes(passage: Passage, count: int) -> list[str]:
+    return [asked for asked, _ in passage.clozes[:count]]
+
+
 WRITERS: dict[QueryKind, Callable[[Passage, int], list[str]]] = {
     QueryKind.TITLE: _titles,
     QueryKind.TERM: _terms,
@@ -204,4 +265,6 @@ WRITERS: dict[QueryKind, Callable[[Passage, int], list[str]]] = {
     QueryKind.PARAPHRASE: _paraphrases,
     QueryKind.PHRASE: _phrases,
     QueryKind.KEYWORD: _keywords,
+    QueryKind.SPAN: _spans,
+    QueryKind.CLOZE: _clozes,
 }

@@ -106,14 +106,15 @@ def _rows(query: Query, weight: float, documents: Documents) -> list[dict[str, A
         "details": json.dumps(query.details, ensure_ascii=False, sort_keys=True) if query.details else None,
         "negatives": list(query.negatives),
     }
+    texts = [join_title(documents.titles[row], documents.bodies[row]) for row in query.rows]
     return [
         {
             **shared,
-            "positive": join_title(documents.titles[row], documents.bodies[row]),
+            "positive": text if query.passage is None else query.passage,
             "positive_id": documents.ids[row],
             "group": documents.groups[row],
         }
-        for row in query.rows
+        for row, text in zip(query.rows, texts, strict=True)
     ]
 
 

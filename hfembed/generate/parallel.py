@@ -10,7 +10,7 @@ from itertools import islice
 
 from hfembed.corpus import Documents, join_title
 from hfembed.events import Reporter
-from hfembed.generate.extractive import Passage, write_queries
+from hfembed.generate.extractive import Passage, passage_for, write_queries
 from hfembed.generate.query import Query, Split
 from hfembed.generate.vocabulary import Vocabulary
 from hfembed.recipe import Generate, QueryKind
@@ -22,7 +22,7 @@ CHUNK = 500
 MAX_COUNTED = 100_000
 
 Texts = tuple[str, str, str]
-Written = list[tuple[QueryKind, str]]
+Written = list[tuple[QueryKind, str, str | None]]
 
 
 def write_all(
@@ -36,20 +36,25 @@ def write_all(
     )
     texts = ((documents.ids[row], documents.titles[row], documents.bodies[row]) for row in rows)
     made = []
-    written = _write_each(texts, len(rows), _Writer(vocabulary, settings.kinds, seed))
+    written = _write_each(texts, len(rows), _Writer(vocabulary, settings, seed))
     for row, queries in report.each(zip(rows, written, strict=True), "writing queries", len(rows), "documents"):
-        made += [Query(text, kind, (row,), splits[row]) for kind, text in queries]
+        made += [Query(text, kind, (row,), splits[row], passage=passage) for kind, text, passage in queries]
     return made
 
 
 class _Writer:
     """Writes the queries of one document; sent to other processes whole, once each."""
 
-    def __init__(self, vocabulary: Vocabulary, kinds: dict[QueryKind, int], seed: int) -> None:
-        self._vocabulary, self._kinds, self._seed = vocabulary, kinds, seed
+    def __init__(self, vocabulary: Vocabulary, settings: Generate, seed: int) -> None:
+        self._vocabulary, self._kinds, self._seed = vocabulary, settings.kinds, seed
+        self._whole = {QueryKind.TITLE} if settings.title_in_passage else set()
 
     def __call__(self, texts: Texts) -> Written:
-        return write_queries(Passage(*texts, self._vocabulary, self._seed), self._kinds)
+        passage = Passage(*texts, self._vocabulary, self._seed)
+        return [
+            (kind, text, None if kind in self._whole else passage_for(passage, kind, text))
+            for kind, text in write_queries(passage, self._kinds)
+        ]
 
 
 def _write_each(texts: Iterator[Texts], count: int, writer: _Writer) -> Iterator[Written]:

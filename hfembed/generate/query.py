@@ -25,7 +25,8 @@ class Query:
 
     rows: all in one split. writer: who wrote it (`extractive`, `people`, or a model's id). negatives: texts that
     look right and are known not to answer. score: what a judge gave, out of ten. details: what else the
-    writer knows, such as the reasoning type of a question, as short strings.
+    writer knows, such as the reasoning type of a question, as short strings. passage: the part of its document that
+    it is paired with in training, where that is not all of it.
     """
 
     text: str
@@ -36,3 +37,4 @@ class Query:
     negatives: tuple[str, ...] = ()
     score: float | None = None
     details: dict[str, str] = field(default_factory=dict)
+    passage: str | None = None

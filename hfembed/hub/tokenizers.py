@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ class TokenizerSource:
     max_tokens: int | None
     languages: tuple[str, ...]
     fingerprint: str
+
+    def reading(self, tokens: int | None) -> TokenizerSource:
+        """Return the same tokenizer for a model that reads so many tokens at most."""
+        if tokens is None or self.file is None or (self.max_tokens is not None and self.max_tokens <= tokens):
+            return self
+        return replace(self, max_tokens=tokens, fingerprint=hash_json([self.fingerprint, tokens]))
 
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest keeps."""

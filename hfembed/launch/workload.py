@@ -71,7 +71,7 @@ class Workload:
 
 def measure_workload(recipe: Recipe, run: Run, sent: int) -> Workload:
     """Look at what a recipe names: counted where it is here or pulled already, asked for where it is on the Hub."""
-    limit = locate_tokenizer(recipe.base).max_tokens or USUAL_LIMIT
+    limit = locate_tokenizer(recipe.base).reading(recipe.encoder.max_length).max_tokens or USUAL_LIMIT
     pulled = manifests(run).get("pull")
     size = (
         _pulled_size(pulled.counts, pulled.facts, limit)

@@ -46,6 +46,7 @@ def choose_balanced(
     usage = Usage(len(vectors.documents), chosen.rows.size)
     usage.add(chosen.rows[chosen.rows >= 0].tolist())
     gaps = bounds.lowest - candidates["score"][:, 0] if candidates.shape[1] else np.full(len(asked), np.inf)
+    gaps = np.asarray(gaps / vectors.scale(), dtype=np.float32)  # what is wide is said in cosines
     wanted = near_wanted(gaps, negatives)
     fewest, most = negatives // 4, negatives - negatives // 4
     taken, owed, hit = np.zeros(2, dtype=np.int64), 0, 0

@@ -17,7 +17,8 @@ from hfembed.mine.space import Candidates, Space
 from hfembed.ranking import Pairs, Rows, Vectors, pair_scores
 from hfembed.recipe import CapType, Mine
 
-BIN = 0.05
+# Cosines lie within -1 and 1, so they never need more bins than this.
+BIN, MOST_BINS = 0.05, 41
 SAMPLES = 5
 SAMPLE_CHARACTERS = 100
 # A negative above this share of the lowest positive's score is probably an unmarked answer.
@@ -158,8 +159,11 @@ def _warn_of_imbalance(sampler: dict[str, Any], report: Reporter) -> None:
 def _edges(*scores: Vectors) -> Vectors:
     low = min(float(values.min()) for values in scores)
     high = max(float(values.max()) for values in scores)
-    first, last = int(np.floor(low / BIN)), int(np.floor(high / BIN)) + 1
-    return np.asarray(np.arange(first, last + 1) * BIN, dtype=np.float32)
+    wide = BIN
+    while (high - low) / wide > MOST_BINS:  # dot products, which have no bounds
+        wide *= 2
+    first, last = int(np.floor(low / wide)), int(np.floor(high / wide)) + 1
+    return np.asarray(np.arange(first, last + 1) * wide, dtype=np.float32)
 
 
 def _histogram(scores: Vectors, edges: Vectors) -> dict[str, list[float] | list[int]]:

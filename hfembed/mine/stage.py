@@ -37,7 +37,7 @@ FORMAT = 1
 
 def mine(job: Job) -> Outcome:
     """Add hard negatives to the training pairs: near in the base model's eyes, but below the cap."""
-    job.report.note("loading PyTorch and the base model")
+    job.report.note("loading PyTorch and the model that finds candidates")
     require("train", "torch", "sentence_transformers")
     with tempfile.TemporaryDirectory(dir=job.out) as work:
         return _mine(job, Texts(job.run.path(LAYOUT.documents), Path(work)))
@@ -46,12 +46,13 @@ def mine(job: Job) -> Outcome:
 def _mine(job: Job, documents: Texts) -> Outcome:
     pairs, settings, seed = job.run.path(LAYOUT.pairs), job.recipe.mine, job.recipe.seed
     asked = Asked.read(pairs, documents)
-    embedder = Embedder(job.sources.base, job.run.path(LAYOUT.embeddings), job.report)
+    source = job.sources.base if settings.retriever is None else job.sources.miner
+    embedder = Embedder(source, job.run.path(LAYOUT.embeddings), job.report)
     vectors = Space(documents=embedder.documents(documents.texts), queries=embedder.queries(asked.texts))
     scores = pair_scores(vectors.queries, vectors.documents, asked.rows)
     lowest = lowest_positives(asked, scores)
     bounds = Bounds(lowest, cap_scores(lowest, settings.cap))
-    rules = _rules(job, asked, documents, vectors, bounds, embedder.precision([])["precision"])
+    rules = _rules(job, asked, documents, vectors, bounds, embedder)
     chosen = Chosen.none(len(asked), settings.negatives)
     given = Given.find(asked, documents)
     put_given(chosen, given, asked, vectors, embedder)
@@ -97,7 +98,7 @@ def choose(
     return None, {}
 
 
-def _rules(job: Job, asked: Asked, documents: Texts, vectors: Space, bounds: Bounds, precision: str) -> Rules:
+def _rules(job: Job, asked: Asked, documents: Texts, vectors: Space, bounds: Bounds, by: Embedder) -> Rules:
     """Find the candidates, have them read where the recipe says so, and return the rules over them."""
     settings, check = job.recipe.mine, job.recipe.mine.cross_encoder
     home = job.run.path(LAYOUT.candidates)
@@ -106,7 +107,8 @@ def _rules(job: Job, asked: Asked, documents: Texts, vectors: Space, bounds: Bou
     lexical = None
     if CandidateSource.BM25 in sources:
         lexical = Lexical(documents.texts, journal_folder(home, "bm25", [FORMAT, files[0]]), job.report)
-    key = [FORMAT, job.sources.base.fingerprint, precision, *files, sorted(sources), settings.candidates]
+    precision = by.precision([])["precision"]
+    key = [FORMAT, by.source.fingerprint, precision, *files, sorted(sources), settings.candidates]
     width = width_of(settings.candidates, len(sources), len(documents))
     ranker = Ranker(vectors.documents, settings.block_size) if CandidateSource.DENSE in sources else None
     journal = Journal(journal_folder(home, "search", key), CANDIDATE, width)

@@ -19,7 +19,15 @@ from hfembed.push.facts import METRIC_NAMES, Facts
 from hfembed.push.limits import limitations
 from hfembed.push.origins import PUBLIC_HUB, Origin
 from hfembed.push.serving import Serving
-from hfembed.push.words import explain_kind, negatives_in_words, phase_in_words, queries_in_words, strength_in_words
+from hfembed.push.words import (
+    explain_kind,
+    miner_in_words,
+    negatives_in_words,
+    phase_in_words,
+    queries_in_words,
+    strength_in_words,
+)
+from hfembed.recipe import Phase, TrainMethod, Tuning
 from hfembed.run import LAYOUT, MANIFEST
 
 if TYPE_CHECKING:
@@ -89,10 +97,11 @@ def model_card(facts: Facts, repo: str, dataset: str | None, serving: Serving, f
         example_queries=[asked[0].query],
         example_documents=asked[0].passages[:2],
         limitations=limitations(facts, serving),
-        phases=[phase_in_words(phase) for phase in facts.recipe.train.phases],
+        phases=[phase_in_words(phase) for phase in _as_trained(facts)],
         public=facts.public,
         writing=queries_in_words(facts),
         mining=negatives_in_words(facts),
+        miner=miner_in_words(facts),
         strength=strength_in_words(facts),
         explain_kind=explain_kind,
     )
@@ -176,6 +185,15 @@ def _training_tags(facts: Facts) -> list[str]:
         return []  # nothing that was learned is in the weights
     losses = [_loss_of(phase.model_dump(mode="json")) for phase in facts.recipe.train.phases]
     return [f"dataset_size:{facts.counts['train']}", *(f"loss:{loss}" for loss in dict.fromkeys(losses))]
+
+
+def _as_trained(facts: Facts) -> list[Phase | Tuning]:
+    """Return the phases with the method that was used: a large base may have been given adapters."""
+    phases, trained = facts.recipe.train.phases, facts.manifests["train"].facts.get("phases", [])
+    if len(phases) != len(trained):
+        return list(phases)
+    methods = [TrainMethod(found.get("method", phase.method)) for phase, found in zip(phases, trained, strict=True)]
+    return [phase.model_copy(update={"method": method}) for phase, method in zip(phases, methods, strict=True)]
 
 
 def _loss_of(phase: dict[str, Any]) -> str:

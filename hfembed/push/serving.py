@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfembed.compatible import POOLING_KEYS
+from hfembed.recipe import Similarity
 from hfembed.run import LAYOUT
 
 ONNX = "model.onnx"
@@ -27,6 +28,7 @@ class Serving:
     prompts: dict[str, str]
     onnx: tuple[str, ...]
     tokenizer: bool
+    similarity: str = "cosine"
 
     @classmethod
     def read(cls, folder: Path) -> Serving:
@@ -35,7 +37,8 @@ class Serving:
         names = tuple(str(module["type"]).rsplit(".", 1)[-1] for module in modules)
         places = [folder / module["path"] for module in modules if str(module["type"]).endswith(".Pooling")]
         pooling = _pooling(_read(places[0] / "config.json", {})) if places else None
-        prompts = _read(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
+        config = _read(folder / "config_sentence_transformers.json", {})
+        prompts = config.get("prompts") or {}
         onnx = folder / Path(LAYOUT.onnx).name
         return cls(
             modules=names,
@@ -43,12 +46,18 @@ class Serving:
             prompts={name: prompt for name, prompt in prompts.items() if prompt},
             onnx=tuple(name for name in (ONNX, QUANTIZED) if (onnx / name).is_file()),
             tokenizer=(folder / "tokenizer.json").is_file(),
+            similarity=str(config.get("similarity_fn_name") or "cosine"),
         )
 
     @property
     def plain(self) -> bool:
         """Whether the transformer and its pooling are the whole model."""
         return bool(self.modules) and set(self.modules) <= PLAIN and self.pooling is not None
+
+    @property
+    def keeps_lengths(self) -> bool:
+        """Whether vectors are compared by dot product, with the lengths that the model gives them."""
+        return self.similarity == Similarity.DOT and "Normalize" not in self.modules
 
     @property
     def inference_server(self) -> bool:

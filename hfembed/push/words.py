@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hfembed.labelled import PEOPLE
@@ -18,6 +19,7 @@ from hfembed.recipe import (
     TrainMethod,
     Tuning,
 )
+from hfembed.resources import local_path
 
 CUT = {
     QueryKind.TITLE: "the document's title",
@@ -30,6 +32,8 @@ CUT = {
     QueryKind.QUESTION: "a statement of the document turned into a question by rule",
     QueryKind.DEFINITION: "what the document says of its term, without the term",
     QueryKind.ASPECT: "one side of what the document is about, as in *causes of rust*",
+    QueryKind.SPAN: "a passage of the document, paired with another one that shares no word of it",
+    QueryKind.CLOZE: "a sentence, paired with what the document says beside it",
 }
 WRITTEN = {
     QueryKind.TITLE: "a title that a reader would look for",
@@ -75,7 +79,7 @@ REASONS = {
 
 def explain_kind(facts: Facts, kind: str) -> str:
     """Return what a kind of query is, in the run's way of making it; nothing for a kind that is not known."""
-    texts = (CUT if is_cut(facts) else WRITTEN) | (KNOWN if is_ontology(facts) else {}) | GIVEN
+    texts = CUT | ({} if is_cut(facts) else WRITTEN) | (KNOWN if is_ontology(facts) else {}) | GIVEN
     return {str(name): text for name, text in texts.items()}.get(kind, "")
 
 
@@ -106,10 +110,17 @@ def queries_in_words(facts: Facts) -> str:
     if is_ontology(facts):
         said += ", and from the names and relations of the ontology"
     if filters.round_trip.enabled:
-        said += ", and kept where both the base model and BM25 find their document again"
+        said += f", and kept where both {_name_of(filters.retriever)} and BM25 find their document again"
     if asked := facts.manifests["generate"].facts.get("labelled"):
         said += f"; beside them, to learn from and to choose by, {asked['train'] + asked['dev']:,} that people asked"
     return said
+
+
+def _name_of(retriever: str | None) -> str:
+    # A path of the machine it ran on is no one else's concern.
+    return (
+        "the base model" if retriever is None else f"`{Path(retriever).name if local_path(retriever) else retriever}`"
+    )
 
 
 def negatives_in_words(facts: Facts) -> str:
@@ -133,6 +144,11 @@ def negatives_in_words(facts: Facts) -> str:
     if settings.cross_encoder.model is not None:
         said += ", and none that a cross-encoder finds nearly as right"
     return said
+
+
+def miner_in_words(facts: Facts) -> str:
+    """Return whose scores decided on negatives."""
+    return _name_of(facts.recipe.mine.retriever)
 
 
 def cap_in_words(facts: Facts) -> str:
@@ -165,7 +181,7 @@ def phase_in_words(phase: Phase | Tuning) -> str:
         adapters, values["learning_rate"] = values.pop("lora"), phase.peak()
         del values["place"]
         if phase.method in (TrainMethod.LORA, TrainMethod.QLORA):
-            values |= {f"lora_{name}": value for name, value in adapters.items()}
+            values |= {f"lora_{name}": adapters[name] for name in ("rank", "alpha", "dropout", "targets")}
         if values.pop("stop")["patience"] is not None:
             values["patience"] = f"{phase.stop.patience} of {phase.stop.looks} looks at dev"
         if phase.loss is not LossType.CONTRASTIVE:

@@ -1,4 +1,7 @@
-"""The residual map: queries and documents both become normalize(x + xW), with W learned from zero."""
+"""The residual map: queries and documents both become normalize(x + xW), with W learned from zero.
+
+Where a model compares by dot product lengths count, and nothing is normalized.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hfembed.embed import Vectors, unit
+from hfembed.embed import Vectors, of_unit_length, unit
 from hfembed.errors import StageError
 from hfembed.events import Reporter
 from hfembed.ranking import Rows
@@ -77,11 +80,11 @@ class Map:
     strength: float = 1.0
 
     def apply(self, vectors: Vectors) -> Vectors:
-        """Move unit vectors by the map, and scale them back to length one."""
+        """Move vectors by the map; those of length one are scaled back to it."""
         if self.strength == 0:
             return np.asarray(vectors)
-        moved = np.asarray(vectors) @ (np.float32(self.strength) * self.weights)
-        return unit(np.asarray(vectors) + moved)
+        moved = np.asarray(vectors) + np.asarray(vectors) @ (np.float32(self.strength) * self.weights)
+        return unit(moved) if of_unit_length(vectors) else np.asarray(moved)
 
     def matrix(self) -> Vectors:
         """Return I + strength W, the map as one matrix."""
@@ -95,7 +98,7 @@ def learn_map(
     """Train the map through every phase; return it with the loss of each step."""
     import torch
 
-    width = documents.shape[1]
+    width, scale = documents.shape[1], _scale(pairs.queries, documents)
     weights = torch.zeros(width, width, requires_grad=True)
     losses: list[float] = []
     for number, phase in enumerate(phases):
@@ -106,7 +109,7 @@ def learn_map(
         steps = report.each(batches, "training the map", phase.steps, "steps") if report else batches
         for _ in steps:
             batch = torch.multinomial(weights_of_rows, phase.batch_size, replacement=True, generator=generator).numpy()
-            loss = _loss(weights, pairs.where(batch), documents, groups, phase, generator)
+            loss = _loss(weights, pairs.where(batch), documents, groups, phase, generator, scale)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -132,6 +135,7 @@ def _loss(
     groups: Rows,
     phase: Phase,
     generator: torch.Generator,
+    scale: float | None,
 ) -> torch.Tensor:
     """Softmax over the pool: the whole corpus, or a draw of it that holds every positive and mined negative."""
     import torch
@@ -141,14 +145,22 @@ def _loss(
     place = {int(row): at for at, row in enumerate(pool)} if len(pool) < len(documents) else None
     target = torch.tensor([place[int(row)] for row in batch.positives] if place else batch.positives)
     queries, candidates = torch.tensor(np.asarray(batch.queries)), torch.tensor(np.asarray(documents[pool]))
-    queries = normalize(queries + queries @ weights, dim=1)
-    candidates = normalize(candidates + candidates @ weights, dim=1)
-    logits = queries @ candidates.T / phase.temperature
+    queries, candidates = queries + queries @ weights, candidates + candidates @ weights
+    if scale is None:
+        queries, candidates = normalize(queries, dim=1), normalize(candidates, dim=1)
+    logits = queries @ candidates.T / (phase.temperature * (scale or 1.0))
     # The other answers of a query, and near-duplicates of any, are no negatives.
     alike = [groups[pool][None, :] == groups[batch.answers[:, [at]]] for at in range(batch.answers.shape[1])]
     right = torch.tensor(np.logical_or.reduce(alike))
     right[torch.arange(len(target)), target] = False
     return cross_entropy(logits.masked_fill(right, -torch.inf), target)
+
+
+def _scale(queries: Vectors, documents: Vectors) -> float | None:
+    """Return what brings dot products into the range of cosines; None where they are cosines already."""
+    if of_unit_length(documents):
+        return None
+    return float(np.linalg.norm(queries, axis=1).mean() * np.linalg.norm(documents, axis=1).mean()) or None
 
 
 def _pool(batch: Pairs, total: int, limit: int, generator: torch.Generator) -> Rows:

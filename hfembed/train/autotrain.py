@@ -24,7 +24,7 @@ from hfembed.hub.autotrain import (
 from hfembed.hub.models import REPO_ID, local_model
 from hfembed.hub.runs import who_am_i
 from hfembed.hub.spaces import GONE
-from hfembed.recipe import Tuning
+from hfembed.recipe import Encoder, Tuning
 from hfembed.run import hash_json
 from hfembed.train.part import Part
 from hfembed.train.rows import TrainingRows
@@ -96,7 +96,8 @@ def _to_parquet(data: dict[str, list[str]]) -> bytes:
 def _base(part: Part, number: int, model: SentenceTransformer, own: str) -> tuple[str, dict[str, Any]]:
     """Return the model that AutoTrain begins from by its name on the Hub, and its files where it has to be put there."""
     name = part.job.recipe.base
-    if part.number == 0 and number == 0 and part.source.revision and REPO_ID.match(name):
+    as_published = part.source.encoder == Encoder() and part.source.revision
+    if part.number == 0 and number == 0 and as_published and REPO_ID.match(name):
         return name, {}
     folder = part.checkpoints(number) / "entering"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Checks: what goes wrong in training, measured while it lasts and said in words with what to do about it.
 
-separation: whether positives stand apart from negatives. collapse: whether texts become alike. forgetting:
+separation: whether positives stand apart from negatives. collapse: whether texts become alike. lengths: whether
+some vectors grow so long that they come first for every query, where lengths count. forgetting:
 whether another subject is still understood. negatives: whether some are answers. What breaks a single step is
 watched where steps are made; leakage and the number of test queries are looked at where the verdict is given.
 """
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from hfembed.embed import Role, Vectors
+from hfembed.embed import Role, Vectors, of_unit_length, unit
 from hfembed.ranking import mean_ndcg, top_documents
 from hfembed.resources import sample_folder
 
@@ -31,6 +32,8 @@ GENERAL_DOCUMENTS = 48
 # Negatives under a cap score below their positive from the start: easy are those that score far below it.
 EASY_HARDNESS, EASY_UNTIL = 0.5, 0.1
 BROKEN_SHARE, BROKEN_FROM = 0.5, 0.3
+LEAST_ABOVE, ABOVE_FROM = 0.8, 0.2
+MAX_LENGTH_CV, MAX_LENGTH_RATIO = 0.5, 3.0
 MAX_COSINE_RISE, MIN_RANK_SHARE = 0.20, 0.7
 FORGOTTEN = 0.01
 GRADIENT_JUMP, GRADIENTS_FIRST, GRADIENTS_KEPT = 10.0, 10, 100
@@ -53,7 +56,17 @@ class Probe:
         """Return separation, collapse and what is still known about something else."""
         queries, positives = encode(self.queries, Role.QUERY), encode(self.positives, Role.DOCUMENT)
         right = (queries * positives).sum(1)
-        measured = {"mean_cosine": _mean_cosine(positives), "effective_rank": _effective_rank(positives)}
+        measured = {
+            "mean_cosine": _mean_cosine(unit(positives)),
+            "effective_rank": _effective_rank(unit(positives)),
+            "above_others": self._above_others(queries @ positives.T),
+        }
+        if not of_unit_length(positives):
+            lengths = np.linalg.norm(positives, axis=1)
+            measured |= {
+                "length_cv": lengths.std() / lengths.mean(),
+                "length_ratio": lengths.max() / np.median(lengths),
+            }
         if self.negatives and self.negatives[0]:
             columns = [encode(list(texts), Role.DOCUMENT) for texts in zip(*self.negatives, strict=True)]
             hardest = np.max([(queries * column).sum(1) for column in columns], axis=0)
@@ -66,6 +79,14 @@ class Probe:
         ranked = top_documents(encode(list(titles), Role.QUERY), encode(list(texts), Role.DOCUMENT), 10)
         measured["general"] = mean_ndcg(ranked, np.arange(len(self.general)))
         return {name: round(float(value), 5) for name, value in measured.items()}
+
+    def _above_others(self, scores: Vectors) -> float:
+        """Return how often a query's own document scores above another query's (the area under the curve)."""
+        names = np.array(self.positives, dtype=object)
+        other = names[:, None] != names[None, :]
+        right = np.diagonal(scores)[:, None]
+        above = (right > scores) + 0.5 * (right == scores)
+        return float(above[other].mean()) if other.any() else 1.0
 
 
 def read_probe(train: Path, seed: int) -> Probe:
@@ -106,6 +127,13 @@ def warnings_of_log(log: Sequence[Mapping[str, Any]], steps: int) -> Iterator[st
         return
     first, last = looks[0], looks[-1]
     yield from _separation(looks, steps)
+    yield from _others(looks, steps)
+    if last.get("length_cv", 0.0) > MAX_LENGTH_CV or last.get("length_ratio", 0.0) > MAX_LENGTH_RATIO:
+        yield (
+            f"Vectors differ in length (coefficient of variation {last['length_cv']:.2f}, the longest "
+            f"{last['length_ratio']:.1f} times the median): long ones come first whatever is asked. Lower the learning "
+            "rate, or compare by cosine: --set encoder.normalize=true with a temperature of 0.05"
+        )
     if last["mean_cosine"] > first["mean_cosine"] + MAX_COSINE_RISE or (
         last["effective_rank"] < MIN_RANK_SHARE * first["effective_rank"]
     ):
@@ -137,6 +165,17 @@ def _separation(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]
             yield (
                 f"Only {share:.0%} of the queries score their own document above their negatives after {done:.0%} "
                 "of the steps. Look at the rows of triplets/train.parquet: are the queries right, and the prompts?"
+            )
+            return
+
+
+def _others(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:
+    for look in looks:
+        share, done = look.get("above_others", 1.0), look.get("step", 0) / max(1, steps)
+        if share < LEAST_ABOVE and done >= ABOVE_FROM:
+            yield (
+                f"After {done:.0%} of the steps a query's own document scores above another query's in {share:.0%} of "
+                "the cases only. Raise the learning rate or the batch_size, and look whether the pairs fit together."
             )
             return
 

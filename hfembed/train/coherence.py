@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hfembed.embed import Embedder
+from hfembed.embed import Embedder, unit
 from hfembed.ranking import top_documents
 
 # So many documents are looked at; fewer than LEAST can tell nothing.
@@ -74,5 +74,5 @@ def measure_coherence(texts: Sequence[str], embedder: Embedder, seed: int) -> Co
 
 
 def _centred(embedder: Embedder, texts: list[str]) -> Any:
-    vectors = np.asarray(embedder.queries(texts))
+    vectors = unit(np.asarray(embedder.queries(texts)))
     return np.ascontiguousarray(vectors - vectors.mean(axis=0))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfembed.embed import Precision, Role, Vectors, prompt_of
+from hfembed.encoder import keeps_lengths, tokens_of
 from hfembed.events import Reporter
 from hfembed.recipe import Fold
 from hfembed.train.adapter import Map
@@ -41,6 +42,7 @@ def fold_map(
     import torch
     from torch.nn.functional import cosine_similarity
 
+    lengths_count = keeps_lengths(model)
     parameters = _only_last_layer(model)
     order = list(_batches([len(text) for text, _ in texts], settings.batch_size, seed))
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
@@ -52,7 +54,10 @@ def fold_map(
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=precision is Precision.BF16):
             produced = model(_features(model, [texts[at] for at in batch]))["sentence_embedding"].float()
         wanted = torch.tensor(targets[batch], device=produced.device)
-        loss = (1 - cosine_similarity(produced, wanted, dim=1)).mean()
+        if lengths_count:  # half of what this is for vectors of length one: their distance in cosine
+            loss = ((produced - wanted).square().sum(1) / wanted.square().sum(1)).mean() / 2
+        else:
+            loss = (1 - cosine_similarity(produced, wanted, dim=1)).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
@@ -70,7 +75,7 @@ def append_dense(model: SentenceTransformer, learned: Map) -> SentenceTransforme
     width = len(learned.weights)
     dense = models.Dense(width, width, bias=False, activation_function=torch.nn.Identity())
     dense.linear.weight.data = torch.tensor(learned.matrix().T.copy())
-    modules = [*model, dense, models.Normalize()]
+    modules = [*model, dense, *([] if keeps_lengths(model) else [models.Normalize()])]
     return SentenceTransformer(
         modules=modules,
         device=model.device.type,
@@ -91,13 +96,7 @@ def _only_last_layer(model: SentenceTransformer) -> list[torch.nn.Parameter]:
 
 
 def _features(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> dict[str, Any]:
-    from sentence_transformers.util import batch_to_device
-
-    texts = [prompt_of(model, role) + text for text, role in batch]
-    # sentence-transformers 6 calls it preprocess, 5 calls it tokenize.
-    prepare = model.preprocess if hasattr(model, "preprocess") else model.tokenize
-    features: dict[str, Any] = batch_to_device(prepare(texts), model.device)
-    return features
+    return tokens_of(model, [prompt_of(model, role) + text for text, role in batch])
 
 
 def _batches(lengths: list[int], size: int, seed: int) -> Iterator[list[int]]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from hfembed.embed import load_model
 from hfembed.errors import StageError
 from hfembed.hub import ModelSource
 from hfembed.recipe import Tuning
@@ -39,7 +40,6 @@ def qlora(model: SentenceTransformer, source: ModelSource, phase: Tuning) -> Ite
     refuse_without_gpu()
     import torch
     from peft import get_peft_model_state_dict, prepare_model_for_kbit_training, set_peft_model_state_dict
-    from sentence_transformers import SentenceTransformer
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(
@@ -48,11 +48,7 @@ def qlora(model: SentenceTransformer, source: ModelSource, phase: Tuning) -> Ite
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    small = SentenceTransformer(
-        str(source.path),
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True, "quantization_config": config},
-    )
+    small = load_model(source, quantization_config=config)
     small.max_seq_length = model.max_seq_length
     prepare_model_for_kbit_training(small[0].auto_model, use_gradient_checkpointing=False)  # type: ignore[no-untyped-call]
     learned = add_adapters(small, phase)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hfembed.corpus import Documents
-from hfembed.embed import Embedder, Precision, Role, Vectors
+from hfembed.embed import Embedder, Precision, Role, Vectors, unit
 from hfembed.hub import TUNED, local_model
 from hfembed.ranking import Rows, mean_ndcg, top_documents
 from hfembed.recipe import Fold, Phase, TrainMethod
@@ -183,7 +183,7 @@ def _measure_fold(
     by_map = top_documents(wanted, learned.apply(data.documents), 10)
     by_fold = top_documents(queries, embedder.documents(data.texts), 10)
     return {
-        "cosine": round(float((queries * wanted).sum(1).mean()), 5),
+        "cosine": round(float((unit(np.asarray(queries)) * unit(wanted)).sum(1).mean()), 5),
         "ndcg@10": round(mean_ndcg(by_fold, rows), 5),
         "map_ndcg@10": round(mean_ndcg(by_map, rows), 5),
     }

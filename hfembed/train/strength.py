@@ -41,7 +41,7 @@ FAMILIES: dict[str, tuple[QueryKind, ...]] = {
     "questions": (QueryKind.QUESTION, QueryKind.ASPECT, QueryKind.MULTI_HOP),
     "statements": (
         QueryKind.LEAD, QueryKind.SENTENCE, QueryKind.PARAPHRASE, QueryKind.DEFINITION, QueryKind.CLAIM,
-        QueryKind.TRIPLE, QueryKind.ENTITY_MAP,
+        QueryKind.TRIPLE, QueryKind.ENTITY_MAP, QueryKind.SPAN, QueryKind.CLOZE,
     ),
     "keywords": (QueryKind.KEYWORD,),
 }  # fmt: skip

@@ -9,7 +9,8 @@ import numpy as np
 
 from hfembed.corpus import Documents
 from hfembed.embed import Embedder, Precision, Role, Vectors, encode, load_model
-from hfembed.errors import MissingExtraError
+from hfembed.encoder import lost_ends
+from hfembed.errors import MissingExtraError, StageError
 from hfembed.hub import ModelSource
 from hfembed.recipe import LossType, TrainMethod, Tuning
 from hfembed.run import LAYOUT
@@ -49,6 +50,8 @@ def train_weights(part: Part) -> dict[str, Any]:
     learned = {kind for phase, found in zip(phases, rows, strict=True) if phase.labelled() for kind in found.kinds}
     dev = read_dev(job, documents, learned, read_asked(job, documents))
     model = load_model(part.source)
+    _refuse_lost_ends(model, rows)
+    phases = [phase.suited_to(sum(weights.numel() for weights in model.parameters())) for phase in phases]
     before = weights_of(model)
     results = []
     for number, (phase, found) in enumerate(zip(phases, rows, strict=True)):
@@ -73,6 +76,12 @@ def train_weights(part: Part) -> dict[str, Any]:
         "pairs": max(len(found) for found in rows),
         "phases": results,
     }
+
+
+def _refuse_lost_ends(model: SentenceTransformer, rows: list[TrainingRows]) -> None:
+    """Refuse to train on the vector of a token that is not the end of its text."""
+    if lost := lost_ends(model, [*rows[0].positives, *rows[0].queries]):
+        raise StageError(f"The base cannot be trained as it is: {lost}.")
 
 
 class _Training:
