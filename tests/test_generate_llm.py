@@ -24,6 +24,7 @@ from llm_process import KEY, ONLY_KEYWORDS, LlmServer, as_rows, llm_server, make
 from hfembed.errors import RecipeError, StageError
 from hfembed.generate import generate
 from hfembed.generate.llm.desk import Desk, Unit
+from hfembed.generate.llm.interrupts import Interrupts
 from hfembed.generate.llm.journal import Entry, Journal
 from hfembed.generate.llm.messages import Reply, Request
 from hfembed.generate.llm.prompts import Prompts, prompts_folder
@@ -166,6 +167,25 @@ def test_interrupted_it_waits_for_what_is_in_flight_and_writes_it_down(tmp_path:
         assert child.wait(timeout=30) != 0
         answered = slow.count("answered").total()
     assert len(run.path(LAYOUT.answers).read_bytes().splitlines()) == answered == slow.count("asked").total() >= 12
+
+
+def test_an_interruption_comes_through_only_where_nothing_is_under_way():
+    interrupts, done = Interrupts(), []
+    with pytest.raises(KeyboardInterrupt), interrupts.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("booked")
+        with interrupts.let_through():
+            done.append("waited")
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("booked")
+        done.append("went on")
+    with pytest.raises(KeyboardInterrupt), interrupts.held(), interrupts.let_through():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("waited")
+    assert done == ["booked", "booked"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_second_time_costs_nothing(server: LlmServer, tmp_path: Path):

@@ -75,6 +75,9 @@ class Scripted:
         self.asked.append(request)
         self._waiting.append((number, request))
 
+    def wait(self) -> None:
+        """Everything is answered at once."""
+
     def collect(self) -> list[tuple[int, Reply | NoReply]]:
         waiting, self._waiting = self._waiting, []
         return [(number, self._say(request)) for number, request in waiting]

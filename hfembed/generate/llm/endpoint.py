@@ -48,9 +48,13 @@ class Endpoint:
         """Send a request as soon as a thread is free."""
         self._flying[self._threads.submit(self._answer, request)] = number
 
+    def wait(self) -> None:
+        """Wait for an answer."""
+        wait(self._flying, return_when=FIRST_COMPLETED)
+
     def collect(self) -> list[tuple[int, Reply | NoReply]]:
-        """Wait for an answer; what no request can change, such as a wrong key, is raised."""
-        done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+        """Return what is answered; what no request can change, such as a wrong key, is raised."""
+        done = [future for future in self._flying if future.done()]
         while self._notes:  # told from here: events are not for several threads at once
             self._report.note(self._notes.pop(0))
         failed = [future for future in done if future.exception() is not None]

@@ -29,16 +29,23 @@ class LocalModel:
         self.name, self.room, self.requests = source.name, settings.batch_size, 0
         self._source, self._sampling, self._report = source, settings.sampling, report
         self._waiting: list[tuple[int, Request]] = []
+        self._answered: list[tuple[int, Reply | NoReply]] = []
 
     def submit(self, number: int, request: Request) -> None:
         """Keep a request until a batch is full, or nothing else is left to do."""
         self._waiting.append((number, request))
 
-    def collect(self) -> list[tuple[int, Reply | NoReply]]:
+    def wait(self) -> None:
         """Answer the requests that wait."""
         batch, self._waiting = self._waiting[: self.room], self._waiting[self.room :]
-        if not batch:
-            return []
+        self._answered = self._answer(batch) if batch else []
+
+    def collect(self) -> list[tuple[int, Reply | NoReply]]:
+        """Return what is answered."""
+        answered, self._answered = self._answered, []
+        return answered
+
+    def _answer(self, batch: list[tuple[int, Request]]) -> list[tuple[int, Reply | NoReply]]:
         self.requests += len(batch)
         prompts = [self._prompt(request) for _, request in batch]
         limit = self._limit()

@@ -55,8 +55,11 @@ class Writer(Protocol):
     def submit(self, number: int, request: Request) -> None:
         """Take a request; `number` comes back with its answer."""
 
+    def wait(self) -> None:
+        """Wait until something is answered; an interruption loses nothing."""
+
     def collect(self) -> list[tuple[int, Reply | NoReply]]:
-        """Wait until something is answered, and return all that is."""
+        """Return all that is answered."""
 
     def stop(self) -> None:
         """Try nothing again from here on; what is in flight can still be collected."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from hfembed.errors import StageError
 from hfembed.events import Reporter
+from hfembed.generate.llm.interrupts import Interrupts
 from hfembed.generate.llm.journal import Entry, Journal
 from hfembed.generate.llm.messages import Ask, NoReply, Reply, Request, UnusableError, Writer
 from hfembed.generate.llm.parse import is_torn, read_json
@@ -69,22 +70,24 @@ class Runner:
         self.tally = Tally()
         self._flying: dict[int, Talk] = {}
         self._answered = False
+        self._interrupts = Interrupts()
 
     def run(self, works: Iterable[tuple[int, Work]], total: int, unit: str) -> Iterator[Talk]:
         """Do all the work, yielding each piece as it is finished; what the cap leaves undone is not yielded."""
         waiting = iter(works)
         task = self._report.task("writing queries", total, unit)
         try:
-            while True:
-                for talk in self._fill(waiting):
-                    task.advance(detail=self._detail())
-                    yield talk
-                if not self._flying:
-                    break
-                for talk in self._land():
-                    task.advance(detail=self._detail())
-                    yield talk
-                self._refuse_hopeless()
+            with self._interrupts.held():
+                while True:
+                    for talk in self._fill(waiting):
+                        task.advance(detail=self._detail())
+                        yield talk
+                    if not self._flying:
+                        break
+                    for talk in self._land():
+                        task.advance(detail=self._detail())
+                        yield talk
+                    self._refuse_hopeless()
         except BaseException:
             self._save_what_is_paid()
             raise
@@ -102,6 +105,8 @@ class Runner:
                 yield talk
 
     def _land(self) -> Iterator[Talk]:
+        with self._interrupts.let_through():
+            self._writer.wait()
         landed = [(self._flying.pop(number), outcome) for number, outcome in self._writer.collect()]
         for talk, outcome in landed:  # all of them, before anything can go wrong with one
             self._book(talk, outcome)
@@ -223,6 +228,7 @@ class Runner:
         if self._flying:
             self._report.note(f"waiting for the last {len(self._flying):,} answers: they are paid")
         while self._flying:
+            self._writer.wait()
             try:
                 landed = self._writer.collect()
             except StageError:
