@@ -317,7 +317,7 @@ def test_a_killed_phase_goes_on_from_its_checkpoint_to_the_same_curve_and_weight
     command += ["--run", str(killed.folder), "--until", "train", *(p for s in FOLD for p in ("--set", s)), *arguments]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not list(killed.path(LAYOUT.checkpoints).rglob("checkpoint-[5-9]/complete")):
+    while not has_checkpoint(killed.path(LAYOUT.checkpoints), "checkpoint-[5-9]"):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
@@ -434,13 +434,18 @@ def test_two_processes_train_one_model_and_only_the_first_speaks(tmp_path: Path,
         [*command, "--set", f"train.phases={json.dumps(phases)}"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2_000:]
+    assert done.returncode == 0, done.stderr[:6_000]
     assert json.loads(done.stdout)  # one object
     facts = Run(tmp_path / "run").manifests("model")["train"].facts
     drawn = [phase["rows_drawn"] for phase in facts["phases"]]
     assert len(facts["losses"]) == 8 and np.isfinite(facts["losses"]).all()
     assert min(drawn) > 4 * FULL["batch_size"]  # each step drew two batches: one for each process
     assert not same(weights(tiny_model), weights(tmp_path / "run" / "model"))
+
+
+def has_checkpoint(folder: Path, pattern: str) -> bool:
+    """Tell whether a whole checkpoint of such a name is there; older ones go while this looks."""
+    return any("complete" in files and Path(place).match(pattern) for place, _, files in os.walk(folder))
 
 
 def free_port() -> int:

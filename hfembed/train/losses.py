@@ -28,11 +28,12 @@ class GroupedInfoNCELoss(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self._by_cosine = not keeps_lengths(model)  # asked now: several processes wrap the model later
 
     def forward(self, features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """Return the mean loss of the rows of a batch."""
         vectors = [self.model(feature)["sentence_embedding"] for feature in features]
-        if not keeps_lengths(self.model):
+        if self._by_cosine:
             vectors = [nn.functional.normalize(found, dim=1) for found in vectors]
         query, *documents = vectors
         scores = torch.stack([(query * document).sum(1) for document in documents], dim=1) / self.temperature
