@@ -169,23 +169,39 @@ def test_interrupted_it_waits_for_what_is_in_flight_and_writes_it_down(tmp_path:
     assert len(run.path(LAYOUT.answers).read_bytes().splitlines()) == answered == slow.count("asked").total() >= 12
 
 
-def test_an_interruption_comes_through_only_where_nothing_is_under_way():
-    interrupts, done = Interrupts(), []
-    with pytest.raises(KeyboardInterrupt), interrupts.held():
-        os.kill(os.getpid(), signal.SIGINT)
+class CameError(Exception):
+    """What a signal raises here."""
+
+
+@pytest.fixture
+def interrupted() -> Iterator[Callable[[], None]]:
+    """Give a way to send this process a signal that raises."""
+
+    def come(number: int, frame: object) -> None:
+        raise CameError
+
+    before = signal.signal(signal.SIGTERM, come)
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_an_interruption_comes_through_only_where_nothing_is_under_way(interrupted: Callable[[], None]):
+    interrupts, done, handler = Interrupts(), [], signal.getsignal(signal.SIGTERM)
+    with pytest.raises(CameError), interrupts.held():
+        interrupted()
         done.append("booked")
         with interrupts.let_through():
             done.append("waited")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(CameError):
         with interrupts.held():
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupted()
             done.append("booked")
         done.append("went on")
-    with pytest.raises(KeyboardInterrupt), interrupts.held(), interrupts.let_through():
-        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(CameError), interrupts.held(), interrupts.let_through():
+        interrupted()
         done.append("waited")
     assert done == ["booked", "booked"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_a_second_time_costs_nothing(server: LlmServer, tmp_path: Path):
