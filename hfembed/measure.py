@@ -19,11 +19,10 @@ from hfembed.evaluate.collection import HUMAN, Collection
 from hfembed.evaluate.metrics import ALL
 from hfembed.evaluate.report import BASE, BM25, FUSION, TUNED, make_report
 from hfembed.events import Reporter, silent
-from hfembed.hub import locate_model
 from hfembed.labelled import EXAMPLES, read_labelled, shorten
 from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT
-from hfembed.stage import require
+from hfembed.stage import locate_encoder, require
 
 NAME = "LabelledQueries"
 MODEL = "model"
@@ -80,7 +79,7 @@ def measure(
 ) -> Measured:  # fmt: skip
     """Score a model, BM25 and both together on labelled queries; with a `base`, compare the model with it.
 
-    model, base: a folder, a run or a Hub id. corpus: anything `pull` reads, or a finished run.
+    model, base: a folder, a run, a Hub id, or a recipe, whose base it is. corpus: anything `pull` reads, or a finished run.
     """
     require("train", "torch", "sentence_transformers", "mteb", "datasets", "Stemmer")
     from hfembed.evaluate.task import score_bm25, score_embedder, score_fusion
@@ -183,7 +182,7 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...], file: Path) -> Any:
 def _embedder(name: str, cache: Path, report: Reporter) -> Embedder:
     folder = Path(name).expanduser()
     inside = folder / LAYOUT.model if (folder / LAYOUT.recipe).is_file() else folder
-    return Embedder(locate_model(str(inside) if inside.exists() else name), cache, report)
+    return Embedder(locate_encoder(str(inside) if inside.exists() else name), cache, report)
 
 
 def _difference(report: dict[str, Any]) -> dict[str, Any]:

@@ -159,21 +159,12 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process alone; the lock goes with the process, however it ends."""
-        make_folder(self.folder)
-        lock = FileLock(self.path(LAYOUT.lock), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RunBusyError(
-                f"Another process is working in '{self.folder}'.",
-                f"hfembed status {self.folder} shows it; wait for it, or name another folder with --run.",
-            ) from None
-        except OSError as error:
-            raise RunError(f"'{self.folder}' cannot be written: {error.strerror}.") from error
-        try:
+        busy = RunBusyError(
+            f"Another process is working in '{self.folder}'.",
+            f"hfembed status {self.folder} shows it; wait for it, or name another folder with --run.",
+        )
+        with hold(self.path(LAYOUT.lock), busy):
             yield
-        finally:
-            lock.release()
 
     def is_busy(self) -> bool:
         """Tell whether a process is working in the run now."""
@@ -237,6 +228,23 @@ class Run:
                 _replace(target / item.name, item)
             _write_manifests(target, {**done, manifest.stage: manifest})
         self.abandon()
+
+
+@contextmanager
+def hold(lock: Path, busy: RunBusyError) -> Iterator[None]:
+    """Hold a folder for this process alone, by a lock in it; where another process does, `busy` says so."""
+    make_folder(lock.parent)
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        raise busy from None
+    except OSError as error:
+        raise RunError(f"'{lock.parent}' cannot be written: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def make_folder(folder: Path) -> None:

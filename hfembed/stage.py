@@ -24,9 +24,9 @@ from hfembed.corpus import CorpusSource, locate_corpus
 from hfembed.errors import HfembedError, InputError, MissingExtraError, NoSpaceError
 from hfembed.events import Event, Events, Reporter
 from hfembed.hub import ModelSource, TokenizerSource, locate_model, locate_tokenizer
-from hfembed.recipe import Recipe, set_key
+from hfembed.recipe import Recipe, read_recipe, set_key
 from hfembed.resources import PACKAGE, local_path
-from hfembed.run import Manifest, Run, hash_file, hash_folder, hash_json
+from hfembed.run import LAYOUT, Manifest, Run, hash_file, hash_folder, hash_json
 
 RECORDED_LIBRARIES = (
     "torch", "transformers", "sentence-transformers", "mteb", "huggingface_hub", "datasets",
@@ -198,11 +198,21 @@ class Stage:
         """Return a hash of the code that does the work."""
         module = PACKAGE / self.name
         files = sorted(module.rglob("*")) if module.is_dir() else [module.with_suffix(".py")]
-        digest = hashlib.sha256(__version__.encode())
-        for file in files:
-            if file.suffix in (".py", ".txt"):
-                digest.update(file.read_bytes())
-        return digest.hexdigest()
+        return hash_code(file for file in files if file.suffix in (".py", ".txt"))
+
+
+def hash_code(files: Iterable[Path]) -> str:
+    """Return a hash of the code in files, and of the version that they are of."""
+    digest = hashlib.sha256(__version__.encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def locate_encoder(name: str) -> ModelSource:
+    """Find a model by its name; by the file of a recipe its base, as that recipe uses it."""
+    file = local_path(name)
+    return Sources(read_recipe(file)).base if file is not None and file.name == LAYOUT.recipe else locate_model(name)
 
 
 # Settings that name a place: what stands there counts as the source of that name, wherever it stands.

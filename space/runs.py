@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from hfembed import compare
 from hfembed.errors import HubError, InputError, RunBusyError, RunError
 from hfembed.events import Reporter, silent
 from hfembed.hub.runs import who_am_i
@@ -258,11 +259,10 @@ def recipe_of(visitor: Visitor, one: VisitorRun) -> Recipe:
 
 
 def base_of(visitor: Visitor, one: VisitorRun) -> str:
-    """Return the base model of a run, to be loaded here."""
-    base = one.run.recipe().base
+    """Return the base model of a run, to be loaded here as the run used it."""
     if not visitor.is_owner:
-        refuse_foreign_base(base, one.folder, read_settings())
-    return base
+        refuse_foreign_base(one.run.recipe().base, one.folder, read_settings())
+    return compare.base_of(one.run)
 
 
 def bring(visitor: Visitor, one: VisitorRun) -> VisitorRun:

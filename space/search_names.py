@@ -43,7 +43,7 @@ def model_choices(visitor: Visitor, corpus: str) -> list[Choice]:
     own = [Choice(_tuned_label(one), TUNED if one is focus else f"{TUNED}:{one.id}") for one in runs]
     own.sort(key=lambda choice: choice.key != TUNED)
     return [
-        Choice(f"base: {_short(_base(visitor, focus))}", BASE),
+        Choice(f"base: {_base_name(focus)}", BASE),
         *own,
         Choice("BM25: words alone", BM25),
         Choice(f"hybrid: {'tuned' if own else 'base'} and BM25", HYBRID),
@@ -87,8 +87,7 @@ def _model(visitor: Visitor, key: str, focus: VisitorRun | None) -> tuple[str, s
     """Return what a model is called, and where it is."""
     key = key.strip()
     if key == BASE:
-        base = _base(visitor, focus)
-        return f"base: {_short(base)}", base
+        return f"base: {_base_name(focus)}", base_of(visitor, focus) if focus else read_settings().bases[0]
     if key == TUNED or key.startswith(f"{TUNED}:"):
         one = focus if key == TUNED else _run(visitor, key.removeprefix(f"{TUNED}:"))
         if one is None:
@@ -132,8 +131,9 @@ def _run(visitor: Visitor, identity: str) -> VisitorRun:
     return one
 
 
-def _base(visitor: Visitor, focus: VisitorRun | None) -> str:
-    return read_settings().bases[0] if focus is None else base_of(visitor, focus)
+def _base_name(focus: VisitorRun | None) -> str:
+    base = focus.run.recipe().base if focus else read_settings().bases[0]
+    return base.rstrip("/").rpartition("/")[2]
 
 
 def _tuned_label(one: VisitorRun) -> str:
@@ -142,7 +142,3 @@ def _tuned_label(one: VisitorRun) -> str:
 
 def _day(one: VisitorRun) -> str:
     return one.launch.attempts[0].submitted[:10]
-
-
-def _short(model: str) -> str:
-    return model.rstrip("/").rpartition("/")[2]

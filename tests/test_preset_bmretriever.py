@@ -23,6 +23,7 @@ from hfembed.push.facts import run_facts
 from hfembed.push.preview import preview_push
 from hfembed.recipe import QueryKind, TrainMethod, Tuning, load_preset, make_recipe
 from hfembed.run import LAYOUT, Run
+from hfembed.stage import locate_encoder
 
 pytestmark = pytest.mark.xdist_group("train")
 
@@ -160,7 +161,9 @@ def test_compare_asks_the_base_as_the_run_did(done: tuple[Run, Listener]):
     library = Library()
     base, tuned = read_contenders(["base", "tuned"], str(run.folder))
     assert base.model is not None and tuned.model is not None
-    assert library.source(base.model).fingerprint == pipeline.manifests(run)["mine"].sources["base"]["fingerprint"]
+    mined = pipeline.manifests(run)["mine"].sources["base"]["fingerprint"]
+    assert library.source(base.model).fingerprint == locate_encoder(base.model).fingerprint == mined
+    assert locate_encoder(run.recipe().base).fingerprint != mined  # the bare folder is another model
     corpus = library.corpus(str(run.folder))
     found = library.search(tuned, corpus, ["the pump of unit 0 leaks"], 3)[0]
     assert len(found.rows) == 3 and found.scores[0] > 1  # no cosine

@@ -1,6 +1,6 @@
 """compare: one query or many, one corpus, several models side by side."""
 
-from hfembed.compare.contender import BASE, BM25, HYBRID, TUNED, Contender, read_contenders
+from hfembed.compare.contender import BASE, BM25, HYBRID, TUNED, Contender, base_of, read_contenders
 from hfembed.compare.corpus import Searched, cache_folder, read_documents
 from hfembed.compare.library import Library
 from hfembed.compare.rankings import Hit, Ranking, compare, rank, to_json
@@ -15,6 +15,7 @@ __all__ = [
     "Library",
     "Ranking",
     "Searched",
+    "base_of",
     "cache_folder",
     "compare",
     "rank",

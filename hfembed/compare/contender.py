@@ -59,10 +59,10 @@ def _model_of(name: str, run: Run | None) -> str:
         return str(folder / LAYOUT.model) if (folder / LAYOUT.recipe).is_file() else str(folder)
     if run is not None and name == TUNED:
         return str(run.path(LAYOUT.model))
-    return _base_of(run) if run is not None and name == BASE else name
+    return base_of(run) if run is not None and name == BASE else name
 
 
-def _base_of(run: Run) -> str:
+def base_of(run: Run) -> str:
     """Return the base of a run; where it is used otherwise than its own files say, the recipe that says how."""
     recipe = run.recipe()
     return recipe.base if recipe.encoder == Encoder() else str(run.path(LAYOUT.recipe))

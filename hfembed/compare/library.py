@@ -22,12 +22,11 @@ from hfembed.compare.shelf import Shelf
 from hfembed.compare.words import WordIndex
 from hfembed.embed import Embedder, Precision, Role, encode, load_model
 from hfembed.events import Reporter, silent
-from hfembed.hub import ModelSource, locate_model, stored_token
+from hfembed.hub import ModelSource, stored_token
 from hfembed.ranking import Ranker, Rows, Vectors, fuse
-from hfembed.recipe import read_recipe
 from hfembed.resources import local_path
-from hfembed.run import LAYOUT, hash_json
-from hfembed.stage import require
+from hfembed.run import hash_json
+from hfembed.stage import locate_encoder, require
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -103,7 +102,7 @@ class Library:
         require("train", "torch", "sentence_transformers")
         folder = local_path(name)
         key = (str(folder.resolve()), _newest(folder)) if folder is not None else _asked(name)
-        return self._sources.get(key, lambda: _locate(name))
+        return self._sources.get(key, lambda: locate_encoder(name))
 
     def model(self, source: ModelSource) -> SentenceTransformer:
         """Return a model that is ready to encode."""
@@ -219,14 +218,6 @@ def _join(first: Found, second: Found, count: int) -> Found:
     scores = np.array([joined[row] for row in best], dtype=np.float32)
     took = first.seconds + second.seconds + time.perf_counter() - started
     return Found(np.array(best, dtype=np.int64), scores, took)
-
-
-def _locate(name: str) -> ModelSource:
-    file = local_path(name)
-    if file is None or file.name != LAYOUT.recipe:
-        return locate_model(name)
-    recipe = read_recipe(file)
-    return locate_model(recipe.base).used_as(recipe.encoder)
 
 
 def _asked(name: str) -> tuple[str, str, int]:

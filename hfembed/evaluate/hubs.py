@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from hfembed.embed import Embedder, of_unit_length
+from hfembed.embed import LENGTHS_LOOKED_AT, Embedder, of_unit_length
 from hfembed.evaluate.collection import Collection
 
 TOP = 10
@@ -52,10 +52,10 @@ def measure_hubs(
     collection: Collection, embedder: Embedder, rankings: Mapping[str, Mapping[str, float]]
 ) -> Hubs | None:
     """Return the hubs of a model in its rankings; None where all vectors are of one length."""
-    vectors = embedder.documents(list(collection.corpus.values()))
-    if of_unit_length(vectors):
+    texts = list(collection.corpus.values())
+    if of_unit_length(embedder.documents(texts[:: max(1, len(texts) // LENGTHS_LOOKED_AT)])):
         return None
-    lengths = np.linalg.norm(vectors, axis=1)
+    lengths = np.linalg.norm(embedder.documents(texts), axis=1)
     came = Counter(name for found in rankings.values() for name in sorted(found, key=found.__getitem__)[-TOP:])
     often = np.array([came[name] for name in collection.corpus], dtype=np.float64)
     deviation = often.std() or 1.0

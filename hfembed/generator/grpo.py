@@ -22,7 +22,7 @@ from hfembed.generator.settings import Grpo
 from hfembed.generator.sft import LIBRARIES
 from hfembed.hub import ModelSource, locate_model
 from hfembed.run import LAYOUT, Run, hash_file, hash_json
-from hfembed.stage import require
+from hfembed.stage import Sources, require
 
 # Where TRL writes down what it drew, below its own folder.
 COMPLETIONS = "completions"
@@ -53,7 +53,7 @@ def grpo(
             f"'{generator}' was not taught to write queries.", f"hfembed generator sft {run.folder} --base {generator}"
         )
     with run.locked():
-        base = locate_model(run.recipe().base)
+        base = Sources(run.recipe()).base
         retrievers = Retrievers(locate_model(settings.teacher) if settings.teacher else base, base)
         read_examples(run)  # says at once what is missing
         inputs = hash_json(

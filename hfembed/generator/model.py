@@ -11,11 +11,11 @@ from hfembed.errors import ModelError
 from hfembed.generate.llm.local import load_language_model, most_tokens
 from hfembed.hub import ModelSource
 from hfembed.recipe import Lora
+from hfembed.train.lora import lora_config
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-ALL_LINEAR = "all-linear"
 # A prompt that is put together again from its parts may be a few tokens longer.
 SPARE = 8
 LEAST_PROMPT = 64
@@ -64,18 +64,7 @@ class Learner:
 
 def adapters(lora: Lora | None) -> LoraConfig | None:
     """Return what peft adds to the model; nothing where all of its weights learn."""
-    if lora is None:
-        return None
-    from peft import LoraConfig, TaskType
-
-    return LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets or ALL_LINEAR,
-        bias="none",
-    )
+    return None if lora is None else lora_config(lora, "CAUSAL_LM")
 
 
 def _precision(source: ModelSource) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,15 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from hfembed import __version__
 from hfembed.errors import RunBusyError, RunError, StageError
 from hfembed.generate.llm import trained
 from hfembed.generate.llm.trained import Asking
 from hfembed.resources import PACKAGE
-from hfembed.run import GENERATOR_LAYOUT, make_folder, write_json
-from hfembed.stage import explain, library_versions
+from hfembed.run import GENERATOR_LAYOUT, hold, make_folder, write_json
+from hfembed.stage import explain, hash_code, library_versions
 
 INPUTS = "inputs"
 
@@ -68,8 +64,8 @@ def begin(folder: Path, inputs: str) -> Iterator[Work]:
     if finished is not None:
         yield Work(folder, partial, inputs, finished)
         return
-    make_folder(partial)
-    with _locked(partial, folder):
+    busy = RunBusyError(f"Another process is training '{folder}'.", "Wait for it, or name another one with --out.")
+    with hold(partial / GENERATOR_LAYOUT.lock, busy):
         _forget_others(partial, inputs)
         work = Work(folder, partial, inputs)
         try:
@@ -85,10 +81,7 @@ def begin(folder: Path, inputs: str) -> Iterator[Work]:
 
 def code_of_training() -> str:
     """Return a hash of the code that asks and trains."""
-    digest = hashlib.sha256(__version__.encode())
-    for file in [*sorted((PACKAGE / "generator").glob("*.py")), Path(trained.__file__)]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return hash_code([*sorted((PACKAGE / "generator").glob("*.py")), Path(trained.__file__)])
 
 
 def _finished(folder: Path, inputs: str) -> dict[str, Any] | None:
@@ -108,21 +101,6 @@ def _finished(folder: Path, inputs: str) -> dict[str, Any] | None:
             "Name another one with --out, or move that one away.",
         )
     return dict(training)
-
-
-@contextmanager
-def _locked(partial: Path, folder: Path) -> Iterator[None]:
-    lock = FileLock(partial / GENERATOR_LAYOUT.lock, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunBusyError(
-            f"Another process is training '{folder}'.", "Wait for it, or name another one with --out."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _forget_others(partial: Path, inputs: str) -> None:

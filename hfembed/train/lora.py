@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hfembed.embed import load_model
 from hfembed.errors import StageError
 from hfembed.hub import ModelSource
-from hfembed.recipe import Tuning
+from hfembed.recipe import Lora, Tuning
 from hfembed.stage import require
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def add_adapters(model: SentenceTransformer, phase: Tuning) -> Any:
     from peft import get_peft_model
 
     try:
-        return get_peft_model(model[0].auto_model, _config(phase))
+        return get_peft_model(model[0].auto_model, lora_config(phase.lora, "FEATURE_EXTRACTION"))
     except ValueError as error:
         raise StageError(
             f"The adapters of a phase do not fit the base: {error}", "Leave out the phase's lora.targets."
@@ -90,14 +90,15 @@ def refuse_without_gpu() -> None:
         )
 
 
-def _config(phase: Tuning) -> LoraConfig:
+def lora_config(lora: Lora, task: str) -> LoraConfig:
+    """Return what peft adds to a model for a task of its TaskType."""
     from peft import LoraConfig, TaskType
 
     return LoraConfig(
-        task_type=TaskType.FEATURE_EXTRACTION,
-        r=phase.lora.rank,
-        lora_alpha=phase.lora.alpha,
-        lora_dropout=phase.lora.dropout,
-        target_modules=phase.lora.targets or ALL_LINEAR,
+        task_type=TaskType(task),
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets or ALL_LINEAR,
         bias="none",
     )
