@@ -144,7 +144,7 @@ def test_what_the_hub_told_one_visitor_is_asked_again_for_another(monkeypatch: p
         asked.append(name)
         return ModelSource(name, tiny_model, "commit", f"{name}@commit")
 
-    monkeypatch.setattr(module, "locate_model", locate)
+    monkeypatch.setattr(module, "locate_encoder", locate)
     library = Library()
     for token in ("hf_first", "hf_second", "hf_first", None):
         with acting_as(token):
