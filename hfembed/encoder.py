@@ -89,11 +89,22 @@ def shaped(model: SentenceTransformer, settings: Encoder) -> SentenceTransformer
         similarity_fn_name=str(settings.similarity or model.similarity_fn_name),
     )
     if settings.max_length is not None:
-        reads = getattr(model[0].auto_model.config, "max_position_embeddings", None) or settings.max_length
-        made.max_seq_length = min(settings.max_length, int(reads))
+        made.max_seq_length = min(settings.max_length, positions_of(model) or settings.max_length)
     if settings.pooling is TokenPooling.LAST:
         _end_texts(made)
     return made
+
+
+def positions_of(model: SentenceTransformer) -> int | None:
+    """Return how many tokens of a text the transformer can read; nothing where its config sets no end.
+
+    MPNet and RoBERTa count positions from behind that of padding: with 514 of them they read 512 tokens.
+    """
+    transformer = model[0].auto_model
+    positions = getattr(transformer.config, "max_position_embeddings", None)
+    table = getattr(getattr(transformer, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return int(positions) - (padding + 1 if padding is not None else 0) if positions else None
 
 
 def keeps_lengths(model: SentenceTransformer) -> bool:

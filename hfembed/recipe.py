@@ -159,6 +159,16 @@ class LossType(StrEnum):
     MARGIN_MSE = "margin_mse"
     DISTILL_KL = "distill_kl"
     LATE_INTERACTION = "late_interaction"
+    M3 = "m3"
+    SIMILARITY_DISTILL = "similarity_distill"
+
+
+class Head(StrEnum):
+    """What two texts are compared by: their vectors, the weights of shared tokens, or the vectors of tokens."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"
+    MULTI_VECTOR = "multi_vector"
 
 
 class Tracker(StrEnum):
@@ -569,6 +579,25 @@ class Stop(Section):
     )
 
 
+class SelfDistill(Section):
+    """m3: what all heads say together teaches each of them."""
+
+    enabled: bool = Field(True, description="whether it does")
+    temperature: float = Field(
+        0.1, gt=0, le=1, description="of the teaching; at 0.02 the teacher is sure of everything"
+    )
+    after: float = Field(0.1, ge=0, lt=1, description="share of the steps that pass before it begins")
+
+
+class Distill(Section):
+    """similarity_distill: what is kept near the teacher, and how much each counts."""
+
+    cosine: float = Field(1.0, ge=0, description="the direction of vectors")
+    mse: float = Field(1.0, ge=0, description="their place")
+    similarity: float = Field(1.0, ge=0, description="how alike the texts of a batch are")
+    keep: float = Field(0.25, ge=0, description="the loss m3 of the same rows, beside these")
+
+
 class Tuning(Section):
     """One training phase of the encoder's own weights."""
 
@@ -580,7 +609,9 @@ class Tuning(Section):
     )
     loss: LossType = Field(LossType.CONTRASTIVE, description="what is minimised")
     temperature: float = Field(0.05, gt=0, le=1, description="softmax temperature")
-    in_batch: bool = Field(True, description="contrastive: whether the documents of other rows are negatives too")
+    in_batch: bool = Field(True, description="contrastive, m3: whether the documents of other rows are negatives too")
+    self_distill: SelfDistill = Field(SelfDistill(), description="m3: what the heads learn from one another")
+    distill: Distill = Field(Distill(), description="similarity_distill: what is kept near the teacher")
     negatives: int = Field(1, ge=0, le=32, description="mined negatives used per row, the first ones")
     dimensions: list[Annotated[int, Field(ge=1)]] = Field([], description="shorter vectors trained too (Matryoshka)")
     kinds: Mix = {}
@@ -620,6 +651,8 @@ class Tuning(Section):
 
     def labelled(self) -> bool:
         """Tell whether it learns which document answers a query, and not only what a teacher makes of both."""
+        if self.loss is LossType.SIMILARITY_DISTILL:
+            return self.distill.keep > 0
         return self.loss is not LossType.LATE_INTERACTION
 
     @model_validator(mode="after")
@@ -641,13 +674,18 @@ class Tuning(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Tuning:
-        if self.loss is LossType.CONTRASTIVE and not self.in_batch and not self.negatives:
+        if self.loss in (LossType.CONTRASTIVE, LossType.M3) and not self.in_batch and not self.negatives:
             raise RecipeError(
                 "A phase with in_batch false and negatives 0 has nothing to tell its positives from.",
                 "Set its negatives to 1 or more, or in_batch to true.",
             )
         if self.loss in (LossType.MARGIN_MSE, LossType.DISTILL_KL) and not self.negatives:
             raise RecipeError(f"A phase with the loss {self.loss} needs negatives, but uses 0.", "Set its negatives.")
+        if self.dimensions and self.loss in (LossType.M3, LossType.SIMILARITY_DISTILL):
+            raise RecipeError(
+                f"A phase with the loss {self.loss} trains vectors of one length, but its dimensions name others.",
+                "Leave its dimensions out.",
+            )
         cached = self.loss is LossType.GIST or (self.loss is LossType.CONTRASTIVE and self.in_batch)
         if self.mini_batch is not None and not cached:
             raise RecipeError(
@@ -679,6 +717,25 @@ class Fold(Section):
     max_ndcg_loss: float = Field(0.01, ge=0, description="gate: nDCG@10 the fold may lose against the map")
 
 
+class Heads(Section):
+    """What a text becomes beside its one vector, and how the scores of all of it add up."""
+
+    sparse: bool = Field(False, description="a weight for every token; shared tokens count")
+    multi_vector: bool = Field(False, description="a vector for every token; the nearest ones count")
+    dimensions: int | None = Field(None, ge=1, description="of the tokens' vectors; as wide as the base's if not set")
+    learning_rate: float = Field(1e-4, gt=0, description="peak of the heads' learning rate")
+    weights: dict[Head, Annotated[float, Field(ge=0, le=10)]] = Field(
+        {Head.DENSE: 1.0, Head.SPARSE: 0.3, Head.MULTI_VECTOR: 1.0}, description="how much the score of each counts"
+    )
+
+    def used(self) -> dict[Head, float]:
+        """Return the weights of the heads that there are; nothing where there is the one vector alone."""
+        wanted = {Head.DENSE: True, Head.SPARSE: self.sparse, Head.MULTI_VECTOR: self.multi_vector}
+        if not (self.sparse or self.multi_vector):
+            return {}
+        return {head: self.weights.get(head, 0.0) for head, is_used in wanted.items() if is_used}
+
+
 class Train(Section):
     """What is trained, and how far the result moves away from the base."""
 
@@ -687,6 +744,7 @@ class Train(Section):
         "auto", description="0 is the base, 1 all that was learned; auto is chosen on dev"
     )
     fold: Fold = Field(Fold(), description="folding the map into the weights")
+    heads: Heads = Field(Heads(), description="weights and vectors of tokens beside the one vector of a text")
     teacher: str | None = Field(
         None, min_length=1, description="model that gist and the distilling losses listen to; when not set: the base"
     )
@@ -700,6 +758,22 @@ class Train(Section):
         """Return what train reads besides the base: another teacher, queries that people asked."""
         wanted = {"teacher": self.teacher, "dev_queries": self.dev_queries}
         return tuple(name for name, value in wanted.items() if value is not None)
+
+    @model_validator(mode="after")
+    def _heads_learn_with_the_encoder(self) -> Train:
+        others = [str(phase.method) for phase in self.phases if phase.method is not TrainMethod.FULL]
+        if self.heads.used() and others:
+            raise RecipeError(
+                f"train.heads asks for heads, and a phase has the method {others[0]}; they learn in phases of full only.",
+                "Leave the heads out, or give every phase the method full.",
+            )
+        by_heads = [phase.loss for phase in self.phases if isinstance(phase, Tuning) and phase.loss is LossType.M3]
+        if by_heads and not self.heads.used():
+            raise RecipeError(
+                "A phase has the loss m3, which compares by heads, but the model is to have none.",
+                "--set train.heads.sparse=true --set train.heads.multi_vector=true, or choose the loss contrastive.",
+            )
+        return self
 
 
 class Evaluate(Section):

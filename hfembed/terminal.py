@@ -283,6 +283,10 @@ def describe_event(event: Event) -> str:
     return f"  {message}"
 
 
+# What a model with heads finds beside its one vector, as the report names it.
+HEADS = {"sparse": "sparse", "multi_vector": "multi-vector", "fused": "all heads"}
+
+
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items() if value)
 
@@ -301,7 +305,9 @@ def _stage_table(stages: Sequence[dict[str, Any]]) -> Table:
 
 
 def _report_table(report: dict[str, Any]) -> Table:
-    table = Table("", "base", "tuned", "BM25", "difference", box=None, pad_edge=False, header_style="dim")
+    heads = [name for name in HEADS if name in next(iter(report.values()), {})]
+    titles = [HEADS[name] for name in heads]
+    table = Table("", "base", "tuned", *titles, "BM25", "difference", box=None, pad_edge=False, header_style="dim")
     for metric, row in report.items():
         if not metric.partition("@")[2]:
             continue
@@ -309,6 +315,7 @@ def _report_table(report: dict[str, Any]) -> Table:
             metric,
             f"{row['base']:.4f}",
             f"[bold]{row['tuned']:.4f}[/]",
+            *(f"{row[name]:.4f}" for name in heads),
             f"[dim]{row['bm25']:.4f}[/]",
             f"{row['delta']:+.4f} [dim]({row['ci'][0]:+.4f} to {row['ci'][1]:+.4f})[/]",
         )

@@ -16,7 +16,10 @@ EXPLAINED = {
     "hit@1": "how often the first passage is the answer",
 }
 NAMES = {"ndcg@10": "nDCG@10", "recall@10": "Recall@10", "mrr@10": "MRR@10", "hit@1": "Hit@1"}
-SEARCHES = {"base": "base", "tuned": "tuned", "bm25": "BM25", "fusion": "tuned + BM25"}
+SEARCHES = {
+    "base": "base", "tuned": "tuned", "bm25": "BM25", "fusion": "tuned + BM25",
+    "sparse": "weights of its tokens", "multi_vector": "vectors of its tokens", "fused": "all of its heads",
+}  # fmt: skip
 FIGURES = {
     "metrics.png": "Scores of every search",
     "changes.png": "How many queries moved by how much",

@@ -11,7 +11,16 @@ from builders import Listener
 from decoders import POSITIONS, make_decoder
 
 from hfembed.embed import Embedder, Precision, Role, encode, load_model, of_unit_length, unit
-from hfembed.encoder import DECODER, is_decoder, keeps_lengths, last_tokens, lost_ends, open_encoder, padding_cosine
+from hfembed.encoder import (
+    DECODER,
+    is_decoder,
+    keeps_lengths,
+    last_tokens,
+    lost_ends,
+    open_encoder,
+    padding_cosine,
+    positions_of,
+)  # fmt: skip
 from hfembed.errors import RecipeError, StageError
 from hfembed.events import Events, Reporter
 from hfembed.hub import local_model
@@ -255,7 +264,7 @@ def test_a_loss_compares_by_dot_product_where_the_model_does(neox: Path):
     everything = vectors[0] @ torch.cat(vectors[1:]).T
     wanted = torch.nn.functional.cross_entropy(everything, torch.arange(2))
     for more in ({}, {"mini_batch": 1}):
-        loss = make_loss(model, Tuning(method="full", temperature=1.0, **more), None, {})
+        loss = make_loss(model, Tuning(method="full", temperature=1.0, **more), None, {}, 1)
         assert float(loss(features(model, queries, documents, others), None)) == pytest.approx(float(wanted), rel=1e-3)
     own = torch.stack([(vectors[0] * part).sum(1) for part in vectors[1:]], dim=1)
     alone = torch.nn.functional.cross_entropy(own, torch.zeros(2, dtype=torch.long))
@@ -268,9 +277,30 @@ def test_what_knows_cosine_alone_is_refused_for_a_model_that_compares_otherwise(
     from hfembed.recipe import Tuning
 
     with pytest.raises(StageError, match="by cosine; the model compares by dot product") as refused:
-        make_loss(opened(neox), Tuning(method="full", **more), opened(neox), {"query": ["a"], "positive": ["b"]})
+        make_loss(opened(neox), Tuning(method="full", **more), opened(neox), {"query": ["a"], "positive": ["b"]}, 1)
     assert "encoder.normalize=true" in refused.value.hint
 
 
 def test_the_defaults_of_a_language_model_are_those_of_the_preset():
     assert make_recipe("bmretriever").encoder == DECODER
+
+
+@pytest.mark.parametrize("kind", ["MPNet", "Roberta"])
+def test_a_text_longer_than_the_positions_is_cut_by_the_config_and_not_by_an_index_error(
+    kind: str, tiny_model: Path, tmp_path: Path
+):
+    import transformers
+    from sentence_transformers import SentenceTransformer, models
+
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=1_000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=42,
+    )  # fmt: skip
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / "bare")
+    for file in tiny_model.glob("*token*"):
+        (tmp_path / "bare" / file.name).write_bytes(file.read_bytes())
+    folder = tmp_path / "model"
+    SentenceTransformer(modules=[models.Transformer(str(tmp_path / "bare")), models.Pooling(32)]).save(str(folder))
+    model = open_encoder(folder, Encoder(max_length=512))
+    assert positions_of(model) == model.max_seq_length == 40
+    assert model.encode("valve pump " * 300).shape == (32,)

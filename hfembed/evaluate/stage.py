@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from hfembed.embed import Embedder
 from hfembed.evaluate.collection import Collection
 from hfembed.evaluate.figures import draw_figures
+from hfembed.evaluate.heads import score_heads
 from hfembed.evaluate.hubs import measure_hubs
 from hfembed.evaluate.instruction import measure_instruction
 from hfembed.evaluate.leakage import refuse_leaked
@@ -90,7 +91,8 @@ def _score_test(job: Job, collection: Collection, embedders: dict[str, Embedder]
     job.report.note("scoring BM25, and the tuned model together with it")
     scores[BM25] = score_bm25(collection)
     scores[FUSION] = score_fusion(collection, scores[TUNED], scores[BM25])
-    return scores
+    folder = job.run.path(LAYOUT.model)
+    return scores | score_heads(folder, collection, embedders[TUNED], job.out, job.report)
 
 
 def _write(

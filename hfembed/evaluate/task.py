@@ -23,8 +23,8 @@ from hfembed.ranking import fuse
 from hfembed.run import hash_json
 
 __all__ = [
-    "METRICS", "CachedEncoder", "Collection", "Fusion", "Scores", "fuse", "load_bm25",
-    "score_bm25", "score_embedder", "score_fusion",
+    "METRICS", "CachedEncoder", "Collection", "Ranked", "Scores", "fuse", "load_bm25",
+    "score_bm25", "score_embedder", "score_fusion", "score_rankings",
 ]  # fmt: skip
 
 BM25 = "mteb/baseline-bm25s"
@@ -71,20 +71,20 @@ class CachedEncoder:
         return (torch.tensor(np.asarray(first)) * torch.tensor(np.asarray(second))).sum(-1)
 
 
-class Fusion:
-    """Two rankings joined by their standardised scores, in the shape mteb expects of a search."""
+class Ranked:
+    """A search that was done before, in the shape mteb expects of one."""
 
-    def __init__(self, *rankings: Rankings) -> None:
-        """Join what several searches found."""
+    def __init__(self, name: str, rankings: Rankings) -> None:
+        """Present what was found for every query."""
         self._rankings = rankings
-        self.mteb_model_meta = ModelMeta.create_empty({"name": "hfembed/fusion", "revision": "standardised"})
+        self.mteb_model_meta = ModelMeta.create_empty({"name": f"hfembed/{name}", "revision": "ranked"})
 
     def index(self, corpus: Any, **_: Any) -> None:
         """Do nothing: everything was searched before."""
 
     def search(self, queries: Any, **_: Any) -> Rankings:
-        """Return the joined ranking of every query."""
-        return {identity: fuse([found[identity] for found in self._rankings]) for identity in queries["id"]}
+        """Return the ranking of every query."""
+        return {identity: self._rankings[identity] for identity in queries["id"]}
 
 
 def score_embedder(collection: Collection, embedder: Embedder, name: str) -> Scores:
@@ -99,7 +99,13 @@ def score_bm25(collection: Collection) -> Scores:
 
 def score_fusion(collection: Collection, *scores: Scores) -> Scores:
     """Score, through mteb, what several searches find together."""
-    return _score(collection, Fusion(*(score.rankings for score in scores)))
+    joined = {identity: fuse([score.rankings[identity] for score in scores]) for identity in collection.queries}
+    return score_rankings(collection, "fusion", joined)
+
+
+def score_rankings(collection: Collection, name: str, rankings: Rankings) -> Scores:
+    """Score, through mteb, what was found for every query."""
+    return _score(collection, Ranked(name, rankings))
 
 
 def load_bm25() -> Any:

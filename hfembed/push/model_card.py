@@ -40,7 +40,8 @@ TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "d
 LOSSES = {
     "contrastive": "MultipleNegativesRankingLoss", "gist": "GISTEmbedLoss", "embed_distill": "EmbedDistillLoss",
     "margin_mse": "MarginMSELoss", "distill_kl": "DistillKLDivLoss",
-    "late_interaction": "LateInteractionDistillation",
+    "late_interaction": "LateInteractionDistillation", "m3": "M3SelfDistillLoss",
+    "similarity_distill": "SimilarityDistillLoss",
 }  # fmt: skip
 # A map is learned by its own code, and so is a phase without negatives of other rows.
 INFO_NCE = "InfoNCE"

@@ -184,8 +184,12 @@ def phase_in_words(phase: Phase | Tuning) -> str:
             values |= {f"lora_{name}": adapters[name] for name in ("rank", "alpha", "dropout", "targets")}
         if values.pop("stop")["patience"] is not None:
             values["patience"] = f"{phase.stop.patience} of {phase.stop.looks} looks at dev"
-        if phase.loss is not LossType.CONTRASTIVE:
+        if phase.loss not in (LossType.CONTRASTIVE, LossType.M3):
             del values["in_batch"]
+        if phase.loss is not LossType.M3:
+            del values["self_distill"]
+        if phase.loss is not LossType.SIMILARITY_DISTILL:
+            del values["distill"]
         del values["epochs" if phase.steps else "steps"]
     return ", ".join(
         f"{name.replace('_', ' ')} {_setting_in_words(value)}"
@@ -198,7 +202,9 @@ def _setting_in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return " ".join(f"{name} {weight:g}" for name, weight in value.items())
+        return " ".join(f"{name} {_setting_in_words(part)}" for name, part in value.items())
+    if isinstance(value, float):
+        return f"{value:g}"
     return " ".join(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else str(value)
 
 

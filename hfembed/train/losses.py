@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from hfembed.encoder import keeps_lengths
 from hfembed.errors import StageError
 from hfembed.recipe import LossType, Tuning
+from hfembed.train.m3 import M3SelfDistillLoss, SimilarityDistillLoss
 from hfembed.train.tokens import LateInteractionLoss
 
 # gist: a document of the batch that the guide scores above this share of the positive is no negative.
 GIST_MARGIN = 0.05
 # sentence-transformers' own compares by cosine alone, and so does ours.
-BY_COSINE = (LossType.GIST, LossType.LATE_INTERACTION)
+BY_COSINE = (LossType.GIST, LossType.LATE_INTERACTION, LossType.M3, LossType.SIMILARITY_DISTILL)
 
 
 class GroupedInfoNCELoss(nn.Module):
@@ -41,14 +42,22 @@ class GroupedInfoNCELoss(nn.Module):
 
 
 def make_loss(
-    model: SentenceTransformer, phase: Tuning, guide: SentenceTransformer | None, columns: dict[str, list[Any]]
+    model: SentenceTransformer,
+    phase: Tuning,
+    guide: SentenceTransformer | None,
+    columns: dict[str, list[Any]],
+    steps: int,
 ) -> nn.Module:
-    """Return the loss that a phase asks for; `guide` is what gist and late_interaction listen to."""
+    """Return the loss that a phase of so many steps asks for; `guide` is what gist and late_interaction listen to."""
     loss: nn.Module
     if keeps_lengths(model):
         _refuse_cosine(phase)
     if phase.loss is LossType.LATE_INTERACTION and guide is not None:
         loss = LateInteractionLoss(model, guide, phase.temperature, columns)
+    elif phase.loss is LossType.M3:
+        loss = M3SelfDistillLoss(model, phase, steps)
+    elif phase.loss is LossType.SIMILARITY_DISTILL:
+        loss = SimilarityDistillLoss(model, phase, steps)
     else:
         loss = _plain_loss(model, phase, guide)
     if not phase.dimensions:

@@ -119,10 +119,10 @@ def _by_row(columns: list[list[Any]], rows: int) -> list[list[Any]]:
 
 def teach(rows: TrainingRows, phase: Tuning, teacher: Embedder) -> list[Any] | None:
     """Return what the loss of a phase wants to be told by a teacher, by row; None where it wants nothing."""
-    if phase.loss in (LossType.CONTRASTIVE, LossType.GIST, LossType.LATE_INTERACTION):
+    if phase.loss in (LossType.CONTRASTIVE, LossType.GIST, LossType.LATE_INTERACTION, LossType.M3):
         return None
     queries, positives = np.asarray(teacher.queries(rows.queries)), np.asarray(teacher.documents(rows.positives))
-    if phase.loss is LossType.EMBED_DISTILL:
+    if phase.loss in (LossType.EMBED_DISTILL, LossType.SIMILARITY_DISTILL):
         return list(np.stack([queries, positives], axis=1).tolist())
     negatives = [np.asarray(teacher.documents(list(texts))) for texts in zip(*rows.negatives, strict=True)]
     scores = np.stack([(queries * documents).sum(1) for documents in (positives, *negatives)], axis=1)

@@ -17,6 +17,7 @@ from hfembed.train.checkpoints import forget_others
 from hfembed.train.checks import false_negatives, warnings_of_log, warnings_of_rows
 from hfembed.train.coherence import Coherence, measure_coherence
 from hfembed.train.curves import thin, write_curves
+from hfembed.train.heads import warnings_of_heads
 from hfembed.train.mapped import train_map
 from hfembed.train.part import Part, Strength, checkpoints, split_parts
 from hfembed.train.weights import train_weights
@@ -89,6 +90,7 @@ def _coherence(job: Job) -> Coherence | None:
 def _warnings(phases: list[dict[str, Any]]) -> Iterator[str]:
     for phase in phases:
         yield from warnings_of_log(phase["log"], phase["planned_steps"])
+        yield from warnings_of_heads(phase["log"])
         if phase.get("rows_per_batch", 0) < phase.get("batch_size", 0) * MIN_FILLED:
             yield (
                 f"Batches of {phase['batch_size']} hold {phase['rows_per_batch']:.1f} rows on the mean: more would answer "

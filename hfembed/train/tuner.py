@@ -17,13 +17,15 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 
 from hfembed.embed import Precision, Role, load_model, prompt_of
 from hfembed.events import Reporter, silent
+from hfembed.heads.module import TOKEN_VECTORS, TOKEN_WEIGHTS, add_heads, heads_of
 from hfembed.hub import ModelSource
-from hfembed.recipe import Tracker, TrainMethod, Tuning
+from hfembed.recipe import Heads, Tracker, TrainMethod, Tuning
 from hfembed.together import from_first, processes
 from hfembed.train.checkpoints import BEST, WEIGHTS, Log, learning, restore, save
 from hfembed.train.full import full
 from hfembed.train.lora import lora, qlora
 from hfembed.train.losses import make_loss
+from hfembed.train.m3 import PacedLoss
 from hfembed.train.watch import Watch
 
 
@@ -40,17 +42,20 @@ METHODS: dict[TrainMethod, Method] = {TrainMethod.FULL: full, TrainMethod.LORA: 
 Look = Callable[[SentenceTransformer], dict[str, Any]]
 GRADIENT_CLIP = 1.0
 EMBEDDING = "sentence_embedding"
+# The names of the heads' own weights.
+HEADS_LEARN = r"(sparse|colbert)_linear\."
 
 
 @dataclass(frozen=True)
 class Task:
     """What one phase is trained with, in every process that takes part.
 
-    source: the model that enters. guide: the model that the loss listens to. columns: texts, and labels of a
+    source: the model that enters. heads: what it gets beside its one vector. guide: the model that the loss listens to. columns: texts, and labels of a
     teacher. folder: where checkpoints stand until the phase is done. checkpoint: the one to go on from.
     """
 
     source: ModelSource
+    heads: Heads
     guide: ModelSource | None
     phase: Tuning
     columns: dict[str, list[Any]]
@@ -102,7 +107,7 @@ def tune(model: SentenceTransformer, task: Task, look: Look, report: Reporter) -
 
 def train_along(task: Task) -> None:
     """Train what the first process trains; what that one sees when it looks is what counts."""
-    _train(load_model(task.source), task, lambda _: {}, silent())
+    _train(add_heads(load_model(task.source), task.heads), task, lambda _: {}, silent())
 
 
 def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter) -> tuple[Log, Watch]:
@@ -113,13 +118,14 @@ def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter)
         seconds = task.checkpoint_seconds
         guide = load_model(task.guide) if task.guide else None
         watch = Watch(task.phase.stop, task.steps, partial(look, learner), task.folder, seconds, report)
+        loss = make_loss(learner, task.phase, guide, task.columns, task.steps)
         trainer = Tuner(
             batches=task.batches,
             model=learner,
             args=_arguments(learner, task),
             train_dataset=Dataset.from_dict(task.columns),
-            loss=make_loss(learner, task.phase, guide, task.columns),
-            callbacks=[watch, *_tensorboard(task)],
+            loss=loss,
+            callbacks=[watch, *_pace(loss), *_tensorboard(task)],
         )
         _only_watch(trainer)
         watch.attend(trainer)
@@ -147,11 +153,14 @@ def _computing_in(precision: Precision, *models: SentenceTransformer | None) -> 
 def _encode_fast(model: SentenceTransformer, forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
         features: dict[str, Any] = forward(*inputs, **options)
-    return features | {EMBEDDING: features[EMBEDDING].float()}
+    return features | {
+        name: features[name].float() for name in (EMBEDDING, TOKEN_WEIGHTS, TOKEN_VECTORS) if name in features
+    }
 
 
 def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTrainingArguments:
     phase = task.phase
+    of_heads = {HEADS_LEARN: task.heads.learning_rate} if heads_of(model) is not None else {}
     # The stage runs inside a process that may train again: nothing here reads the environment.
     return SentenceTransformerTrainingArguments(
         output_dir=str(task.folder),
@@ -159,6 +168,7 @@ def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTra
         per_device_train_batch_size=phase.batch_size,
         gradient_accumulation_steps=phase.accumulate,
         learning_rate=phase.peak(),
+        learning_rate_mapping=of_heads,
         weight_decay=phase.weight_decay,
         warmup_steps=round(phase.warmup * math.ceil(len(task.batches) / phase.accumulate)),
         lr_scheduler_type="cosine",
@@ -193,6 +203,17 @@ def _tensorboard(task: Task) -> list[Any]:
     from transformers.integrations import TensorBoardCallback
 
     return [TensorBoardCallback(SummaryWriter(task.tensorboard))]  # type: ignore[no-untyped-call]
+
+
+def _pace(loss: torch.nn.Module) -> list[Any]:
+    """Return what tells a loss at which step it is, where it asks."""
+    from transformers import TrainerCallback
+
+    class Pace(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            loss.step = state.global_step
+
+    return [Pace()] if isinstance(loss, PacedLoss) else []
 
 
 def _only_watch(trainer: Tuner) -> None:

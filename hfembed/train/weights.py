@@ -11,6 +11,7 @@ from hfembed.corpus import Documents
 from hfembed.embed import Embedder, Precision, Role, Vectors, encode, load_model
 from hfembed.encoder import lost_ends
 from hfembed.errors import MissingExtraError, StageError
+from hfembed.heads.files import write_heads
 from hfembed.hub import ModelSource
 from hfembed.recipe import LossType, TrainMethod, Tuning
 from hfembed.run import LAYOUT
@@ -20,6 +21,7 @@ from hfembed.train.blend import Blend, blend_weights, choose_blend, weights_of
 from hfembed.train.checkpoints import keep_result, last_checkpoint, read_result
 from hfembed.train.checks import Probe, gradient_jumps, read_probe
 from hfembed.train.dev import Dev, read_dev
+from hfembed.train.heads import look_at_heads
 from hfembed.train.part import Part, describe_prompts, write_model
 from hfembed.train.people import read_asked
 from hfembed.train.rows import TrainingRows, read_rows, teach
@@ -31,10 +33,14 @@ if TYPE_CHECKING:
 LENGTH_STEP = 8
 SHARE_READ = 0.95
 LENGTH_SAMPLE = 2_000
+# Losses whose documents may be compared with the queries of other rows.
+RANKED = (LossType.CONTRASTIVE, LossType.M3, LossType.SIMILARITY_DISTILL)
 
 
 def train_weights(part: Part) -> dict[str, Any]:
     """Train phase after phase, choose how much of it is kept, and write the model; return the facts."""
+    from hfembed.heads.module import add_heads, without_heads
+
     job, strength = part.job, part.strength
     for tracker in job.recipe.train.report_to:
         if find_spec(tracker) is None:
@@ -49,7 +55,7 @@ def train_weights(part: Part) -> dict[str, Any]:
     # A teacher that compares tokens needs no label: what it teaches on a kind of query is not the kind's style.
     learned = {kind for phase, found in zip(phases, rows, strict=True) if phase.labelled() for kind in found.kinds}
     dev = read_dev(job, documents, learned, read_asked(job, documents))
-    model = load_model(part.source)
+    model = add_heads(load_model(part.source), job.recipe.train.heads)
     _refuse_lost_ends(model, rows)
     phases = [phase.suited_to(sum(weights.numel() for weights in model.parameters())) for phase in phases]
     before = weights_of(model)
@@ -66,7 +72,10 @@ def train_weights(part: Part) -> dict[str, Any]:
     blend_weights(model, before, after, blend.strength)
     if strength == job.recipe.train.strength:
         job.report.note(_describe(blend, chosen=strength == "auto", labelled=labelled))
+    heads = without_heads(model)
     write_model(model, part.out)
+    if heads is not None:
+        write_heads(heads, part.out)
     return {
         "losses": [entry["loss"] for result in results for entry in result["log"] if "loss" in entry],
         "choice": blend.to_json(),
@@ -106,6 +115,7 @@ class _Training:
         teacher = job.sources.teacher if settings.teacher else self.part.source
         task = Task(
             source=self.part.source,
+            heads=settings.heads,
             guide=teacher if self.phase.loss in (LossType.GIST, LossType.LATE_INTERACTION) else None,
             phase=self.phase,
             columns=self._columns(teacher),
@@ -170,7 +180,7 @@ class _Training:
 
     def _plan(self) -> list[list[int]]:
         phase = self.phase
-        alone = phase.loss is LossType.LATE_INTERACTION or (phase.loss is LossType.CONTRASTIVE and not phase.in_batch)
+        alone = phase.loss is LossType.LATE_INTERACTION or (phase.loss in RANKED and not phase.in_batch)
         return plan_batches(
             self.rows.drawing(in_batch=not alone),
             phase.batch_size,
@@ -183,7 +193,13 @@ class _Training:
     def _look(self, model: SentenceTransformer, whole: int, probe: Probe) -> dict[str, Any]:
         """Return the scores and checks of the model as it is now, reading as much of a text as it will later."""
         length, model.max_seq_length = model.max_seq_length, whole
-        scores = self.dev.scores(model, self.precision)
+        weights = self.part.job.recipe.train.heads.used()
+        of_heads: dict[str, float] = {}
+        if weights:
+            temperature = self.phase.self_distill.temperature
+            scores, of_heads = look_at_heads(model, weights, self.dev, self.precision, temperature)
+        else:
+            scores = self.dev.scores(model, self.precision)
 
         def encoder(texts: list[str], role: Role) -> Vectors:
             return encode(model, texts, role, self.precision)
@@ -191,7 +207,7 @@ class _Training:
         measured = probe.measure(encoder)
         model.max_seq_length = length
         families = {f"dev_{family}": round(score, 5) for family, score in scores.items()}
-        return {"dev": round(self.dev.mean(scores), 5), **families, **measured}
+        return {"dev": round(self.dev.mean(scores), 5), **families, **measured, **of_heads}
 
     def _columns(self, teacher: ModelSource) -> dict[str, list[Any]]:
         told = teach(self.rows, self.phase, Embedder(teacher, self.part.job.run.path(LAYOUT.embeddings)))
