@@ -29,6 +29,7 @@ pytestmark = pytest.mark.xdist_group("train")
 # A tiny model forgets fast, and how fast depends on the processor: nothing but its steps ends a phase here.
 STOP = {"looks": 2, "patience": None, "forgetting": None}
 FULL = {"method": "full", "steps": 4, "batch_size": 6, "learning_rate": 1e-3, "stop": STOP}
+HEADS = ("train.heads.sparse=true", "train.heads.multi_vector=true")
 LORA = {**FULL, "method": "lora", "learning_rate": 1e-2}
 ADAPTER = {"steps": 3, "batch_size": 16}
 FOLD = (
@@ -303,12 +304,16 @@ def test_queries_of_people_that_are_learned_from_choose_too_where_dev_has_enough
 # Going on
 
 
-@pytest.mark.parametrize("phase", [FULL, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("phase", "more"),
+    [(FULL, ()), (LORA, ()), ({**FULL, "loss": "m3", "self_distill": {"after": 0.5}}, HEADS)],
+    ids=["full", "lora", "heads"],
+)
 def test_a_killed_phase_goes_on_from_its_checkpoint_to_the_same_curve_and_weights(
-    tmp_path: Path, mined: Path, tiny_model: Path, phase: dict[str, Any]
+    tmp_path: Path, mined: Path, tiny_model: Path, phase: dict[str, Any], more: tuple[str, ...]
 ):
     phase = {**phase, "steps": 30, "stop": {**STOP, "looks": 3}}
-    chosen = [f"train.phases={json.dumps([phase])}", "train.strength=1", "train.checkpoint_seconds=0.001"]
+    chosen = [f"train.phases={json.dumps([phase])}", "train.strength=1", "train.checkpoint_seconds=0.001", *more]
     whole, facts, _ = trained(tmp_path / "whole", mined, tiny_model, phase, settings=tuple(chosen[1:]))
     shutil.copytree(mined / "run", tmp_path / "killed" / "run")
     killed = Run(tmp_path / "killed" / "run")
