@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hfembed.errors import StageError
+
 MAPS = pa.schema([("of", pa.string()), ("key", pa.string()), ("map", pa.string())])
 
 
@@ -30,6 +32,11 @@ class Maps:
     @classmethod
     def read(cls, file: Path) -> Maps:
         """Read what generate wrote."""
+        if not file.is_file():
+            raise StageError(
+                f"The recipe asks for entity maps, but '{file}' is not there: generate was done without them.",
+                "--rerun generate",
+            )
         found: dict[str, dict[str, str]] = {of: {} for of in MapOf}
         columns = (column.to_pylist() for column in pq.read_table(file, schema=MAPS).columns)
         for of, key, text in zip(*columns, strict=True):

@@ -465,6 +465,10 @@ class Generate(Section):
         """Tell whether a language model has something to write."""
         return self.method is not GenerateMethod.EXTRACTIVE or self.entity_maps.by is MapWriter.LLM
 
+    def asks_an_endpoint(self) -> bool:
+        """Tell whether that model is not on this machine."""
+        return self.asks_a_model() and self.method is not GenerateMethod.MODEL
+
     @model_validator(mode="after")
     def _labelled_are_given(self) -> Generate:
         if QueryKind.LABELLED in {**self.kinds, **self.beside}:
