@@ -68,6 +68,22 @@ class QueryKind(StrEnum):
     LABELLED = "labelled"
 
 
+class View(StrEnum):
+    """What of a text is looked at: its words, or what it names and how that hangs together."""
+
+    PLAIN = "plain"
+    ENTITY_MAP = "entity_map"
+
+
+class MapWriter(StrEnum):
+    """Who makes entity maps."""
+
+    NONE = "none"
+    AUTO = "auto"
+    RULES = "rules"
+    LLM = "llm"
+
+
 class GenerateMethod(StrEnum):
     """Who writes the queries."""
 
@@ -386,6 +402,17 @@ class Filters(Section):
         return self.duplicates is not None or self.round_trip.enabled
 
 
+class EntityMaps(Section):
+    """Texts as entities and relations, for phases and mining that look at that view of them."""
+
+    by: MapWriter = Field(
+        MapWriter.NONE, description="who makes them; auto: the language model where one writes the queries, else rules"
+    )
+    length: float = Field(
+        0.62, gt=0, le=2, description="rules: words of a map for each of its document, numbers and names come first"
+    )
+
+
 class Generate(Section):
     """How queries are made, and how documents are split into train, dev and test."""
 
@@ -426,6 +453,7 @@ class Generate(Section):
         None, min_length=1, description="queries of people with the ids that answer them, to be learned from"
     )
     llm: Llm = Field(Llm(), description="for the methods llm and model: which model, what it writes")
+    entity_maps: EntityMaps = Field(EntityMaps(), description="entity maps of documents and queries")
     filters: Filters = Field(Filters(), description="which queries are dropped")
     max_documents: int = Field(20_000, ge=10, description="documents that get queries, drawn at random")
     max_train_queries: int = Field(15_000, ge=10, description="train queries kept, drawn at random")
@@ -439,9 +467,17 @@ class Generate(Section):
             "base": self.filters.encode() and self.filters.retriever is None,
             "checker": self.filters.encode() and self.filters.retriever is not None,
             "writer": self.method is GenerateMethod.MODEL,
-            "prompts": self.method is not GenerateMethod.EXTRACTIVE and self.llm.prompts is not None,
+            "prompts": self.asks_a_model() and self.llm.prompts is not None,
         }
         return tuple(name for name, needed in wanted.items() if needed)
+
+    def asks_a_model(self) -> bool:
+        """Tell whether a language model has something to write."""
+        return self.method is not GenerateMethod.EXTRACTIVE or self.entity_maps.by is MapWriter.LLM
+
+    def asks_an_endpoint(self) -> bool:
+        """Tell whether that model is not on this machine."""
+        return self.asks_a_model() and self.method is not GenerateMethod.MODEL
 
     @model_validator(mode="after")
     def _labelled_are_given(self) -> Generate:
@@ -466,9 +502,11 @@ class Generate(Section):
 
     @model_validator(mode="after")
     def _writer_is_named(self) -> Generate:
-        if self.method is not GenerateMethod.EXTRACTIVE and self.llm.model is None:
+        if self.asks_a_model() and self.llm.model is None:
+            asking = self.method is GenerateMethod.EXTRACTIVE
             raise RecipeError(
-                f"generate.method is {self.method}, but no language model is named.",
+                f"generate.{'entity_maps.by is llm' if asking else f'method is {self.method}'}, "
+                "but no language model is named.",
                 "--set generate.llm.model=NAME, and --set generate.llm.endpoint=URL for a server of your own.",
             )
         return self
@@ -516,6 +554,9 @@ class Mine(Section):
     negatives: int = Field(4, ge=1, le=32, description="negatives per training row")
     retriever: str | None = Field(
         None, min_length=1, description="model that finds and scores candidates; when not set: the base"
+    )
+    view: View = Field(
+        View.PLAIN, description="what of the texts the model looks at when it finds and scores candidates"
     )
     sources: list[CandidateSource] = Field(
         [CandidateSource.DENSE], min_length=1, description="where candidates come from; given negatives always count"
@@ -567,6 +608,28 @@ class Lora(Section):
     learning_rate: float | None = Field(
         None, gt=0, description="peak where adapters learn, if it is another one than the phase's"
     )
+    quantize: Literal["auto"] | bool = Field(
+        False, description="whether the base stands in 4 bits while adapters learn; auto: where this machine can"
+    )
+
+
+class PreConvergence(Section):
+    """When a phase ends before all is learned: hit@1 on dev decides, on plain texts and on entity maps.
+
+    The weights with the best hit@1 on plain texts are kept.
+    """
+
+    patience: int = Field(2, ge=1, description="looks after the best on plain texts that end the phase")
+    progress: float = Field(
+        0.7, gt=0, le=1, description="share of the way from the first loss down to the pilot's that ends the phase"
+    )
+    divergence: float = Field(
+        0.005, ge=0, lt=1, description="hit@1 lost on plain texts that ends the phase if entity maps gain meanwhile"
+    )
+    pilot_share: float = Field(
+        0.1, gt=0, le=1, description="batches that the pilot learns over and over, of the phase's"
+    )
+    pilot_steps: int = Field(60, ge=2, description="longest pilot; it ends before where its loss falls no more")
 
 
 class Stop(Section):
@@ -576,6 +639,9 @@ class Stop(Section):
     patience: int | None = Field(2, ge=1, description="looks without a better one that end the phase; null: never")
     forgetting: float | None = Field(
         0.03, gt=0, le=1, description="nDCG@10 lost on documents about something else that ends the phase; null: never"
+    )
+    preconvergence: PreConvergence | None = Field(
+        None, description="end before all is learned, with hit@1 as judge instead of patience; null: no such rule"
     )
 
 
@@ -614,6 +680,10 @@ class Tuning(Section):
     distill: Distill = Field(Distill(), description="similarity_distill: what is kept near the teacher")
     negatives: int = Field(1, ge=0, le=32, description="mined negatives used per row, the first ones")
     dimensions: list[Annotated[int, Field(ge=1)]] = Field([], description="shorter vectors trained too (Matryoshka)")
+    view: View = Field(View.PLAIN, description="what of the texts is learned from; they are searched as plain texts")
+    view_share: float = Field(
+        1.0, ge=0, le=1, description="share of the rows that show this view, the others plain texts"
+    )
     kinds: Mix = {}
     learning_rate: float | None = Field(
         None, gt=0, description="peak of AdamW's learning rate; when not set: 2e-5, 1e-4 for lora and qlora"
@@ -836,6 +906,20 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     push: Push = Push()
+
+    @model_validator(mode="after")
+    def _views_are_made(self) -> Recipe:
+        looked_at = {"mine": self.mine.view}
+        for number, phase in enumerate(self.train.phases):
+            if isinstance(phase, Tuning):
+                looked_at[f"train.phases.{number}"] = phase.view
+        wanted = [name for name, view in looked_at.items() if view is View.ENTITY_MAP]
+        if wanted and self.generate.entity_maps.by is MapWriter.NONE:
+            raise RecipeError(
+                f"{wanted[0]}.view is {View.ENTITY_MAP}, but nobody makes entity maps.",
+                "--set generate.entity_maps.by=auto",
+            )
+        return self
 
     def to_yaml(self) -> str:
         """Return the recipe with every default, as YAML."""

@@ -41,6 +41,7 @@ class Layout:
     pairs: str = "triplets/pairs.parquet"
     train: str = "triplets/train.parquet"
     dev: str = "triplets/dev.parquet"
+    maps: str = "triplets/maps.parquet"
     test: str = "triplets/test"
     model: str = "model"
     onnx: str = "model/onnx"

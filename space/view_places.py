@@ -8,7 +8,7 @@ from hfembed.bases import load_bases
 from hfembed.launch.contract import Offer
 from hfembed.launch.quote import Quote, most_dollars
 from hfembed.launch.record import LauncherName
-from hfembed.recipe import GenerateMethod, load_presets, make_recipe
+from hfembed.recipe import load_presets, make_recipe
 from hfembed.terminal_launch import show_dollars
 
 from .cards import Card
@@ -72,7 +72,7 @@ def preset_cards(visitor: Visitor, settings: Settings, quotes: Mapping[str, Quot
 def why_not(preset: str, visitor: Visitor, settings: Settings) -> str:
     """Return why a preset cannot be chosen here, or nothing where it can."""
     generate = make_recipe(preset, settings=settings.changes).generate
-    asks_model = generate.method is not GenerateMethod.EXTRACTIVE
+    asks_model = generate.asks_a_model()
     if not asks_model or generate.llm.endpoint or (visitor.is_owner and visitor.has_account):
         return ""
     return "Not here: no language model is set up for this page. On the command line: --preset " + preset

@@ -28,6 +28,7 @@ DOCUMENT = re.compile(
     r"^=== Document (\d+)(?:: (.*?))? ===\n(.*?)(?=\n=== Document |\n\n\S|\Z)", re.MULTILINE | re.DOTALL
 )
 QUERY = re.compile(r"^Query (\d+) \((\w+), documents? [\d, ]+\): (.*)$", re.MULTILINE)
+ASKED = re.compile(r"^Query (\d+): (.*)$", re.MULTILINE)
 COUNT = re.compile(r"^(?:Write|Take up to|Take the) (\d+)", re.MULTILINE)
 NUMBERED = re.compile(r"^\d+\. ", re.MULTILINE)
 
@@ -89,6 +90,14 @@ class Script:
         made_up = [{"name": "Atlantis", "type": "place", "attributes": []}]
         joined = [{"head": a, "relation": "beside", "tail": b, "qualifier": ""} for a, b in itertools.pairwise(names)]
         return {"entities": entities + made_up, "relations": joined}
+
+    def _query_map(self, documents: list[Any], count: int, prompt: str) -> dict[str, Any]:
+        maps = []
+        for number, text in ASKED.findall(prompt):
+            names = words(text)
+            asked = {"head": names[0], "relation": "is asked for", "tail": "?", "qualifier": ""}
+            maps.append({"number": int(number), "entities": [*names, "Atlantis"], "relations": [asked]})
+        return {"maps": maps}
 
     def _artifacts(self, documents: list[Any], count: int, prompt: str) -> dict[str, Any]:
         item = {"kind": "entity", "text": telling(documents[0][2], 2), "description": "d", "importance": "high"}
@@ -209,7 +218,7 @@ class Model:
     def _task(self, prompt: str) -> str:
         """Tell the task by the form of answer that the prompt shows."""
         form = prompt.rsplit("Answer with JSON only:", 1)[-1]
-        for key, task in (("definitions", "definition"), ("triples", "triple"), ("entities", "entity_map"),
+        for key, task in (("maps", "query_map"), ("definitions", "definition"), ("triples", "triple"), ("entities", "entity_map"),
                           ("artifacts", "artifacts"), ("verdicts", "judge")):  # fmt: skip
             if f'"{key}"' in form:
                 return task

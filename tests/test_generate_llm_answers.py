@@ -280,7 +280,7 @@ def test_kinds_of_reasoning_come_as_often_as_the_recipe_says():
 
 
 def test_every_task_has_a_prompt_that_can_be_filled_in_and_speaks_of_json(tmp_path: Path):
-    names = {task.value for task in LlmTask} | {"judge", "artifacts"}
+    names = {task.value for task in LlmTask} | {"judge", "artifacts", "query_map"}
     assert set(Prompts().texts()) == names == {file.stem for file in prompts_folder().iterdir()}
     for text in Prompts().texts().values():
         assert text.count("\n---\n") == 1 and "JSON only" in text

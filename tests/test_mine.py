@@ -219,7 +219,8 @@ def test_balanced_keeps_near_and_far_in_balance_and_no_document_is_used_too_ofte
     chosen, usage, facts, bounds = choose_in(vectors, asked, tmp_path, sampler={"type": "balanced"})
     used = np.bincount(chosen.rows[chosen.rows >= 0], minlength=400)
     assert used.max() == facts["most_used"] <= facts["usage_cap"] == usage.limit
-    assert 0.4 <= facts["near_share"] <= 0.64 and 0 <= facts["gini"] < 0.5
+    # Where the base finds nothing again, there is too little below the cap to choose from.
+    assert 0.4 <= facts["near_share"] <= (0.6 if noise <= 1 else 0.62) and 0 <= facts["gini"] < 0.5
     assert (
         chosen.scores[chosen.rows >= 0] <= np.broadcast_to(bounds.highest[:, None], chosen.rows.shape)[chosen.rows >= 0]
     ).all()

@@ -18,6 +18,7 @@ from hfembed.evaluate.metrics import MAIN
 from hfembed.evaluate.public import find_tasks, score_public
 from hfembed.evaluate.report import BASE, BM25, FUSION, TUNED, make_report, per_query, values_of
 from hfembed.evaluate.separation import separate
+from hfembed.evaluate.views import compare_views, views_in_words
 from hfembed.hub import TUNED as TUNED_MODEL
 from hfembed.hub import local_model
 from hfembed.resources import user_cache
@@ -44,6 +45,9 @@ def evaluate(job: Job) -> Outcome:
     heard = measure_instruction(collection, embedders[TUNED], job.recipe.encoder)
     for sentence in heard.warnings() if heard else ():
         job.report.warn(sentence)
+    views = compare_views(job, collection, embedders, scores)
+    if views:
+        job.report.note(views_in_words(views))
     cache = user_cache() / LAYOUT.results
     public = score_public(tasks, settings.benchmark, embedders, cache, _place(job, LAYOUT.tasks), job.report)
     report: dict[str, Any] = {
@@ -51,6 +55,7 @@ def evaluate(job: Job) -> Outcome:
         "separation": {name: found.to_json() for name, found in separations.items() if len(found.answers)},
         **({"hubs": hubs} if hubs else {}),
         **({"instruction": heard.to_json()} if heard else {}),
+        **({"views": views} if views else {}),
         "leakage": leakage.to_json(),
         "public": public.to_json(),
     }

@@ -12,14 +12,12 @@ from hfembed.corpus import Documents, join_title
 from hfembed.events import Reporter
 from hfembed.generate.extractive import Passage, passage_for, write_queries
 from hfembed.generate.query import Query, Split
-from hfembed.generate.vocabulary import Vocabulary
+from hfembed.generate.vocabulary import MAX_COUNTED, Vocabulary
 from hfembed.recipe import Generate, QueryKind
 
 # Below this many documents another process costs more time than it saves.
 WORTH_PROCESSES = 4_000
 CHUNK = 500
-# Words are counted in no more documents than this: their shares do not change any more.
-MAX_COUNTED = 100_000
 
 Texts = tuple[str, str, str]
 Written = list[tuple[QueryKind, str, str | None]]

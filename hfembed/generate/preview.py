@@ -18,7 +18,7 @@ from hfembed.generate.parallel import write_all
 from hfembed.generate.people import split_documents
 from hfembed.generate.query import Query
 from hfembed.generate.stage import draw
-from hfembed.recipe import GenerateMethod, Recipe
+from hfembed.recipe import GenerateMethod, MapWriter, Recipe
 from hfembed.run import LAYOUT, Run
 from hfembed.stage import Job, Sources
 
@@ -89,6 +89,10 @@ def _of_a_model(job: Job, documents: Documents, rows: list[int], splits: list[An
     from hfembed.generate.llm.write import plan_units, write_units
 
     units = plan_units(job, documents, rows, splits)
+    if job.recipe.generate.entity_maps.by is not MapWriter.NONE:
+        job.report.note(
+            "entity maps are made later: if by this model, one more request per document and per ten queries"
+        )
     alone = [unit for unit in units if len(unit.rows) == 1]
     bundles = [unit for unit in units if len(unit.rows) > 1]
     # As many bundles as their share of the work, so that the cost of the whole follows from these.

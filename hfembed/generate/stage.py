@@ -12,6 +12,7 @@ from hfembed.errors import StageError
 from hfembed.events import Reporter
 from hfembed.generate.files import weigh_dev, weigh_queries, write_pairs, write_test
 from hfembed.generate.filters import filter_queries
+from hfembed.generate.maps import make_maps
 from hfembed.generate.ontology import write_facts
 from hfembed.generate.parallel import write_all
 from hfembed.generate.people import split_documents
@@ -52,6 +53,8 @@ def generate(job: Job) -> Outcome:
         job.out / Path(LAYOUT.dev).name, kept[Split.DEV], weigh_dev(kept[Split.DEV], settings.weights), documents
     )
     write_test(job.out / Path(LAYOUT.test).name, kept[Split.TEST], documents)
+    if (mapped := _map_texts(job, documents, kept)) is not None:
+        facts["entity_maps"] = mapped
     kinds = Counter(str(query.kind) for own in kept.values() for query in own)
     if asked:
         facts["labelled"] = {str(split): sum(query.split is split for query in asked) for split in Split}
@@ -83,6 +86,17 @@ def _write(job: Job, documents: Documents, splits: list[Split]) -> tuple[list[Qu
         cut = settings.model_copy(update={"kinds": settings.beside})
         queries += write_all(documents, rows, splits, cut, seed, job.report)
     return known + queries, Counter(written.dropped), written.facts
+
+
+def _map_texts(job: Job, documents: Documents, kept: dict[Split, list[Query]]) -> dict[str, Any] | None:
+    """Write the entity maps of documents and queries, where the recipe wants them; return what they are like."""
+    rows = draw(list(range(len(documents))), job.recipe.generate.max_documents, job.recipe.seed)
+    made = make_maps(job, documents, rows, [query.text for own in kept.values() for query in own])
+    if made is None:
+        return None
+    maps, facts = made
+    maps.write(job.out / Path(LAYOUT.maps).name)
+    return facts
 
 
 def _by_kind(queries: list[Query], weights: list[float]) -> dict[str, float]:

@@ -15,6 +15,8 @@ OPENING_CHARS = 160
 # A word that this many documents open with names a side of their subjects, such as "treatment".
 OPENS_MANY = (0.01, 0.3)
 MIN_OPENINGS = 3
+# Words are counted in no more documents than this: their shares do not change any more.
+MAX_COUNTED = 100_000
 
 
 class Vocabulary:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from hfembed.errors import InputError, choices
 from hfembed.hub import JOB_TOKEN, is_visitor, job_token
 from hfembed.hub.runs import check_token, hub_address, who_am_i
-from hfembed.recipe import GenerateMethod, Recipe
+from hfembed.recipe import Recipe
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 HERE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
@@ -47,7 +47,7 @@ def find_secrets(recipe: Recipe, token_from: str | None) -> dict[str, str]:
 
 def _llm_key(recipe: Recipe) -> dict[str, str]:
     llm = recipe.generate.llm
-    if recipe.generate.method is not GenerateMethod.LLM:
+    if not recipe.generate.asks_an_endpoint():
         return {}
     name = llm.key_env or ("OPENAI_API_KEY" if llm.endpoint else "HF_TOKEN")
     if name == "HF_TOKEN":
@@ -66,7 +66,7 @@ def refuse_unreachable(recipe: Recipe) -> None:
     """Refuse a language model that only this machine can reach, unless the Hub is on this machine too."""
     endpoint = recipe.generate.llm.endpoint
     here = urlsplit(endpoint or "").hostname in HERE
-    if recipe.generate.method is GenerateMethod.LLM and here and urlsplit(hub_address()).hostname not in HERE:
+    if recipe.generate.asks_an_endpoint() and here and urlsplit(hub_address()).hostname not in HERE:
         raise InputError(
             f"generate.llm.endpoint is {endpoint}, which no other machine can reach.",
             "Write the queries here first: hfembed run --until generate; then send the run with --on jobs.",

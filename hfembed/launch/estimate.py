@@ -14,7 +14,7 @@ from hfembed.launch.learned import learned_ratio
 from hfembed.launch.rates import Rate
 from hfembed.launch.record import Expected
 from hfembed.launch.workload import Workload
-from hfembed.recipe import GenerateMethod, LlmTask, LossType, Phase, Recipe, TrainMethod, Tuning
+from hfembed.recipe import GenerateMethod, LlmTask, LossType, MapWriter, Phase, Recipe, TrainMethod, Tuning
 from hfembed.train.blend import BLENDS
 from hfembed.train.dev import MAX_DOCUMENTS, MAX_QUERIES
 
@@ -25,6 +25,8 @@ TAUGHT = (LossType.GIST, LossType.LATE_INTERACTION)
 Encode = Callable[[float, float], float]
 # Of the queries that are asked for, documents offer about so many.
 OFFERED = 0.72
+# Queries that one request for entity maps is about.
+QUERIES_MAPPED = 10
 # What is recommended ends within this, where anything does.
 PATIENCE_SECONDS = 3600.0
 MARGIN, LEAST_SECONDS, MOST_SECONDS = 1.5, 900, 24 * 3600
@@ -135,13 +137,16 @@ def _queries(recipe: Recipe, documents: int) -> float:
 def _generate(recipe: Recipe, load: Workload, rate: Rate) -> float:
     settings = recipe.generate
     documents = min(load.size.documents, settings.max_documents)
-    if settings.method is GenerateMethod.EXTRACTIVE:
+    if not settings.asks_a_model():
         return 0.2 + documents * rates.WRITE_QUERIES
     # A request for each task, and one to judge what came of it.
-    tasks = [task for task, count in settings.llm.tasks.items() if count]
+    cut = settings.method is GenerateMethod.EXTRACTIVE
+    tasks = [task for task, count in settings.llm.tasks.items() if count and not cut]
     requests = documents * sum(0.5 if task is LlmTask.MULTI_HOP else 1.0 for task in tasks)
     requests *= 2 if settings.filters.judge is not None else 1
-    if settings.method is GenerateMethod.LLM or load.writer is None:
+    if settings.entity_maps.by in (MapWriter.AUTO, MapWriter.LLM):  # and queries some at a time
+        requests += documents + _queries(recipe, documents) / QUERIES_MAPPED
+    if settings.asks_an_endpoint() or load.writer is None:
         return requests * rates.ANSWER / settings.llm.concurrency
     tokens = load.size.tokens + settings.llm.sampling.max_tokens / 4
     return requests * tokens * 2 * load.writer.computed / (rate.encode / 4)

@@ -19,7 +19,6 @@ from hfembed.launch.steps import Step, take_over
 from hfembed.launch.watch import conclude, watch
 from hfembed.mismatch import refuse_mismatch
 from hfembed.pipeline import NAMES, STAGES, manifests
-from hfembed.recipe import GenerateMethod
 from hfembed.run import COMPARISON_LAYOUT, LAYOUT, Run, make_folder, write_json
 from hfembed.stage import Sources, stage_inputs
 from hfembed.summary import summarize
@@ -196,7 +195,7 @@ def _dollars(run: Run) -> float | None:
 
 
 def _asks(step: Step) -> bool:
-    return "generate" in step.stages and step.recipe.generate.method is not GenerateMethod.EXTRACTIVE
+    return "generate" in step.stages and step.recipe.generate.asks_a_model()
 
 
 def _refuse_stale(step: Step, run: Run) -> None:

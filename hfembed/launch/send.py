@@ -24,7 +24,7 @@ from hfembed.launch.space import HubSpaces
 from hfembed.launch.workload import measure_workload
 from hfembed.mismatch import refuse_mismatch
 from hfembed.pipeline import NAMES, last_stage, manifests
-from hfembed.recipe import GenerateMethod, Recipe, apply_settings, read_recipe
+from hfembed.recipe import Recipe, apply_settings, read_recipe
 from hfembed.run import LAYOUT, REPO_LAYOUT, Run, make_folder
 
 
@@ -183,7 +183,7 @@ def _within(found: Plan, most: float | None) -> Plan:
             "Allow more, name a cheaper flavor (--on jobs recommends one), or end it sooner with --timeout.",
         )
     llm = found.order.recipe.generate.llm
-    uses = found.order.recipe.generate.method is not GenerateMethod.EXTRACTIVE
+    uses = found.order.recipe.generate.asks_a_model()
     if not uses or llm.price_in is None or llm.price_out is None or most == found.worst:
         return found
     values = found.order.recipe.model_dump(mode="json")

@@ -65,9 +65,7 @@ def choose_balanced(
     near_share = taken[0] / max(1, taken.sum())
     return usage, {
         "near_share": round(float(near_share), 4),
-        "gini": round(usage.gini(), 4),
-        "most_used": int(usage.counts.max()),
-        "usage_cap": usage.limit,
+        **usage.describe(),
         "share_that_hit_the_cap": round(hit / max(1, len(order)), 4),
     }
 
@@ -100,9 +98,18 @@ def _far(rows: Rows, scores: Vectors, highest: np.float32, taken: Rows) -> Far:
     there = rows != NOBODY
     if not there.any():
         return Far(rows[:0], scores[:0])
-    low, high = np.quantile(scores[there], FAR)
-    band = there & (scores >= low) & (scores <= high) & (scores <= highest) & ~np.isin(rows, taken)
+    may = there & (scores <= highest) & ~np.isin(rows, taken)
+    band = may & _within(scores, scores[there])
+    if may.any() and not band.any():
+        # Most of the corpus scores above the cap: what is far is told among the others.
+        band = may & _within(scores, scores[may])
     return Far(rows[band], scores[band])
+
+
+def _within(scores: Vectors, among: Vectors) -> Mask:
+    low, high = np.quantile(among, FAR)
+    between: Mask = (scores >= low) & (scores <= high)
+    return between
 
 
 def _assign(

@@ -70,7 +70,9 @@ def _fill(chosen: Chosen, query: int, rows: Rows, scores: Vectors, highest: np.f
     usable = np.flatnonzero(other & (scores <= highest) & rested)[:free]
     if free == chosen.rows.shape[1] and not len(usable):
         # Nothing is under the cap: the least similar documents are the least likely to be answers.
-        usable = np.argsort(np.where(other, scores, np.inf), kind="stable")[: min(free, int(other.sum()))]
+        spent = other & usage.full(rows) if usage else np.zeros_like(other)
+        alike = np.lexsort((np.where(other, scores, np.inf), spent))
+        usable = alike[np.isin(alike, np.flatnonzero(other))][:free]
         chosen.tally["filled_above_cap"] += len(usable)
     chosen.put(query, rows[usable].tolist(), scores[usable].tolist(), Miner.RANDOM)
     if usage:

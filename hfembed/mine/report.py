@@ -149,6 +149,12 @@ def _warn_of_imbalance(sampler: dict[str, Any], report: Reporter) -> None:
             f"{near:.0%} of the negatives are near ones, which is not balanced. Look at more candidates: "
             "--set mine.candidates=1000"
         )
+    most, cap = sampler.get("most_used", 0), sampler.get("usage_cap", 0)
+    if most > cap:
+        report.warn(
+            f"A document serves as a negative {most:,} times, where {cap:,} was to be the most: some queries had nothing "
+            "else below the cap. Leave them out (--set mine.short_rows=drop), or raise mine.cap.value."
+        )
     if gini > MAX_GINI:
         report.warn(
             f"Some documents serve as negatives much more often than others (Gini {gini:.2f}). Queries for more of the "

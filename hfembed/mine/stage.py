@@ -11,6 +11,7 @@ import numpy as np
 from hfembed.embed import Embedder
 from hfembed.errors import StageError
 from hfembed.hub import locate_model
+from hfembed.maps import Maps
 from hfembed.mine.asked import Asked, lowest_positives
 from hfembed.mine.balanced import choose_balanced
 from hfembed.mine.candidates import find_candidates, width_of
@@ -27,7 +28,7 @@ from hfembed.mine.texts import Texts
 from hfembed.mine.usage import Usage
 from hfembed.mine.write import Writer
 from hfembed.ranking import QUERY_BLOCK, Ranker, pair_scores
-from hfembed.recipe import CandidateSource, Mine, SamplerType
+from hfembed.recipe import CandidateSource, Mine, SamplerType, View
 from hfembed.run import LAYOUT, hash_file
 from hfembed.stage import Job, Outcome, require
 
@@ -48,7 +49,7 @@ def _mine(job: Job, documents: Texts) -> Outcome:
     asked = Asked.read(pairs, documents)
     source = job.sources.base if settings.retriever is None else job.sources.miner
     embedder = Embedder(source, job.run.path(LAYOUT.embeddings), job.report)
-    vectors = Space(documents=embedder.documents(documents.texts), queries=embedder.queries(asked.texts))
+    vectors = _look(job, asked, documents, embedder)
     scores = pair_scores(vectors.queries, vectors.documents, asked.rows)
     lowest = lowest_positives(asked, scores)
     bounds = Bounds(lowest, cap_scores(lowest, settings.cap))
@@ -58,6 +59,7 @@ def _mine(job: Job, documents: Texts) -> Outcome:
     put_given(chosen, given, asked, vectors, embedder)
     usage, balance = choose(chosen, asked, rules, vectors, settings, seed)
     lost = fill_short(chosen, asked, vectors, bounds.highest, settings.short_rows, seed, usage)
+    balance |= usage.describe() if usage else {}
     train = job.out / Path(LAYOUT.train).name
     written = Writer(documents, given, chosen).write(pairs, train, asked, scores, lost)
     if not written:
@@ -67,6 +69,7 @@ def _mine(job: Job, documents: Texts) -> Outcome:
         )
     facts = {
         **describe(chosen, rules, asked, scores, lost, settings),
+        "view": str(settings.view),
         "sampler": {"type": str(settings.sampler.type), **balance},
         "samples": samples(train, written),
         "precision": embedder.precision([]),
@@ -81,6 +84,17 @@ def _mine(job: Job, documents: Texts) -> Outcome:
         dropped={reason: count for reason, count in dropped.items() if count},
         facts=facts,
     )  # fmt: skip
+
+
+def _look(job: Job, asked: Asked, documents: Texts, embedder: Embedder) -> Space:
+    """Return the vectors of documents and queries, as the recipe has the model look at them."""
+    if job.recipe.mine.view is View.PLAIN:
+        return Space(documents=embedder.documents(documents.texts), queries=embedder.queries(asked.texts))
+    maps = Maps.read(job.run.path(LAYOUT.maps))
+    return Space(
+        documents=embedder.documents(maps.of_documents(documents.ids, documents.texts)),
+        queries=embedder.queries(maps.of_queries(asked.texts)),
+    )
 
 
 def choose(
@@ -109,6 +123,8 @@ def _rules(job: Job, asked: Asked, documents: Texts, vectors: Space, bounds: Bou
         lexical = Lexical(documents.texts, journal_folder(home, "bm25", [FORMAT, files[0]]), job.report)
     precision = by.precision([])["precision"]
     key = [FORMAT, by.source.fingerprint, precision, *files, sorted(sources), settings.candidates]
+    if settings.view is not View.PLAIN:
+        key += [settings.view, hash_file(job.run.path(LAYOUT.maps))]
     width = width_of(settings.candidates, len(sources), len(documents))
     ranker = Ranker(vectors.documents, settings.block_size) if CandidateSource.DENSE in sources else None
     journal = Journal(journal_folder(home, "search", key), CANDIDATE, width)

@@ -30,6 +30,10 @@ class Usage:
         inside = [row for row in rows if row < len(self.counts)]
         np.add.at(self.counts, inside, 1)
 
+    def describe(self) -> dict[str, float]:
+        """Return how evenly documents serve, for the manifest."""
+        return {"gini": round(self.gini(), 4), "most_used": int(self.counts.max()), "usage_cap": self.limit}
+
     def gini(self) -> float:
         """Return how unevenly documents are used: 0 all alike, near 1 a few for all."""
         counts = np.sort(self.counts).astype(np.float64)

@@ -18,6 +18,7 @@ from hfembed.recipe import (
     ShortRows,
     TrainMethod,
     Tuning,
+    View,
 )
 from hfembed.resources import local_path
 
@@ -179,10 +180,14 @@ def phase_in_words(phase: Phase | Tuning) -> str:
     values: dict[str, Any] = phase.model_dump(mode="json")
     if isinstance(phase, Tuning):
         adapters, values["learning_rate"] = values.pop("lora"), phase.peak()
-        del values["place"]
+        del values["place"], values["stop"]
         if phase.method in (TrainMethod.LORA, TrainMethod.QLORA):
             values |= {f"lora_{name}": adapters[name] for name in ("rank", "alpha", "dropout", "targets")}
-        if values.pop("stop")["patience"] is not None:
+        if phase.view is View.PLAIN:
+            del values["view"], values["view_share"]
+        if phase.stop.preconvergence is not None:
+            values["ending"] = "before all is learned, with hit@1 on plain texts as judge"
+        elif phase.stop.patience is not None:
             values["patience"] = f"{phase.stop.patience} of {phase.stop.looks} looks at dev"
         if phase.loss not in (LossType.CONTRASTIVE, LossType.M3):
             del values["in_batch"]

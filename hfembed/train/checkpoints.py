@@ -18,6 +18,7 @@ COMPLETE = "complete"
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
 RESULT = "result.json"
+PILOT = "pilot.json"
 
 Log = list[dict[str, float]]
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from hfembed.embed import Role, Vectors, of_unit_length, unit
 from hfembed.ranking import mean_ndcg, top_documents
 from hfembed.resources import sample_folder
+from hfembed.train.preconvergence import HIT_MAPS, HIT_PLAIN, part_ways
 
 Encoder = Callable[[list[str], Role], Vectors]
 
@@ -36,6 +37,8 @@ LEAST_ABOVE, ABOVE_FROM = 0.8, 0.2
 MAX_LENGTH_CV, MAX_LENGTH_RATIO = 0.5, 3.0
 MAX_COSINE_RISE, MIN_RANK_SHARE = 0.20, 0.7
 FORGOTTEN = 0.01
+# hit@1 lost on plain texts while entity maps gain.
+VIEWS_PART = 0.005
 GRADIENT_JUMP, GRADIENTS_FIRST, GRADIENTS_KEPT = 10.0, 10, 100
 MAX_NEGATIVE_SHARE = 0.95
 # Scores are rounded, so a handful may stand above the cap they were mined under.
@@ -142,6 +145,7 @@ def warnings_of_log(log: Sequence[Mapping[str, Any]], steps: int) -> Iterator[st
             f"{last['mean_cosine']:.2f}, their effective rank from {first['effective_rank']:.0f} to "
             f"{last['effective_rank']:.0f}. Lower the learning rate, or raise the temperature."
         )
+    yield from _views(looks)
     lost = first["general"] - last["general"]
     if lost > FORGOTTEN:
         yield (
@@ -165,6 +169,20 @@ def _separation(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]
             yield (
                 f"Only {share:.0%} of the queries score their own document above their negatives after {done:.0%} "
                 "of the steps. Look at the rows of triplets/train.parquet: are the queries right, and the prompts?"
+            )
+            return
+
+
+def _views(looks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    seen = [look for look in looks if HIT_MAPS in look]
+    for at in range(2, len(seen) + 1):
+        if part_ways(seen[:at], VIEWS_PART):
+            best, look = max(seen[:at], key=lambda one: one[HIT_PLAIN]), seen[at - 1]
+            yield (
+                f"The model learns the form of entity maps more than what they say: from step {best['step']} to "
+                f"{look['step']} hit@1 fell from {best[HIT_PLAIN]:.3f} to {look[HIT_PLAIN]:.3f} on plain texts and rose "
+                f"from {best[HIT_MAPS]:.3f} to {look[HIT_MAPS]:.3f} on maps. Mix both views "
+                "(--set train.phases.0.view_share=0.5), or lower the learning rate."
             )
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfembed.run import LAYOUT, Run, write_json
+from hfembed.train.preconvergence import HIT_MAPS, HIT_PLAIN
 
 # A manifest holds so many losses of a phase at most; the file of curves holds all.
 MAX_POINTS = 200
@@ -20,14 +21,16 @@ def write_curves(run: Run, phases: list[dict[str, Any]]) -> None:
     except ImportError:
         return  # the figure is a convenience, the data is there
     figure = Figure(figsize=(WIDTH, HEIGHT), facecolor="white", layout="constrained")
+    hits = (("hit@1, plain", HIT_PLAIN), ("hit@1, entity maps", HIT_MAPS))
     losses, scores = figure.subplots(1, 2)
     start = 0
     for number, phase in enumerate(phases, 1):
         name = f"{number}. {phase['method']}"
-        for axes, key in ((losses, "loss"), (scores, "dev")):
+        drawn = [(losses, "loss", name), (scores, "dev", name), *((scores, key, said) for said, key in hits)]
+        for axes, key, label in drawn:
             points = [(start + entry["step"], entry[key]) for entry in phase["log"] if key in entry]
             if points:
-                axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker="." if key == "dev" else None)
+                axes.plot(*zip(*points, strict=True), label=label, linewidth=1, marker=None if key == "loss" else ".")
         start += phase["planned_steps"]
     for axes, title in ((losses, "loss"), (scores, "nDCG@10 on dev")):
         axes.set(title=title, xlabel="step")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from hfembed.corpus import Documents
 from hfembed.embed import Precision, Role, encode
 from hfembed.labelled import PEOPLE
+from hfembed.maps import Maps
 from hfembed.ranking import Rows, mean_ndcg, top_documents
 from hfembed.recipe import QueryKind
 from hfembed.run import LAYOUT
@@ -38,18 +39,36 @@ class Dev:
     queries: list[str]
     answers: Rows
     families: npt.NDArray[np.str_]
+    ids: list[str]
     documents: list[str]
     shares: Mapping[str, float]
     unseen: bool
 
     def scores(self, model: SentenceTransformer, precision: Precision) -> dict[str, float]:
         """Return nDCG@10 by family."""
+        return self.scores_of(self.rank(model, precision))
+
+    def rank(self, model: SentenceTransformer, precision: Precision) -> Rows:
+        """Return the ten documents nearest to each query."""
         documents = encode(model, self.documents, Role.DOCUMENT, precision)
-        ranked = top_documents(encode(model, self.queries, Role.QUERY, precision), documents, 10)
+        return top_documents(encode(model, self.queries, Role.QUERY, precision), documents, 10)
+
+    def scores_of(self, ranked: Rows) -> dict[str, float]:
+        """Return nDCG@10 of a ranking by family."""
         return {
             family: mean_ndcg(ranked[self.families == family], self.answers[self.families == family])
             for family in self.shares
         }
+
+    def hits(self, ranked: Rows) -> float:
+        """Return hit@1 of a ranking: how often a query's own document comes first."""
+        return float((ranked[:, 0] == self.answers).mean())
+
+    def in_view(self, maps: Maps) -> Dev:
+        """Return the same queries and documents as entity maps, where they have one."""
+        return replace(
+            self, queries=maps.of_queries(self.queries), documents=maps.of_documents(self.ids, self.documents)
+        )
 
     def mean(self, scores: Mapping[str, float]) -> float:
         """Return the scores as one number."""
@@ -88,6 +107,7 @@ def read_dev(job: Job, documents: Documents, learned: Collection[str], asked: As
         queries=[query for query, _, _ in chosen],
         answers=np.array([place[row] for _, row, _ in chosen], dtype=np.int64),
         families=np.array([family for _, _, family in chosen], dtype=np.str_),
+        ids=[documents.ids[row] for row in kept],
         documents=[texts[row] for row in kept],
         shares={family: share / total for family, share in shares.items()},
         unseen=bool(unseen) or (asked is not None and bool(asked.queries)),

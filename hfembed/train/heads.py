@@ -31,8 +31,8 @@ Numbers = npt.NDArray[np.float64]
 
 def look_at_heads(
     model: SentenceTransformer, weights: Mapping[Head, float], dev: Dev, precision: Precision, temperature: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return nDCG@10 of the one vector by family of dev, and of every head, with what tells of their health.
+) -> dict[str, float]:
+    """Return nDCG@10 on dev of every head, and what tells of their health.
 
     temperature: of what the heads learn from one another.
     """
@@ -48,10 +48,9 @@ def look_at_heads(
             sure.append(wanted.max())
             heads = [scores for head, scores in found.scores.items() if head != FUSED]
             apart.append(np.mean([_distance(wanted, _softmax(scores / temperature)) for scores in heads]))
-    families = {head: _by_family(np.array(values), dev) for head, values in gains.items()}
-    measured = {f"{HEADS}{head}": dev.mean(scores) for head, scores in families.items()}
+    measured = {f"{HEADS}{head}": dev.mean(_by_family(np.array(values), dev)) for head, values in gains.items()}
     measured |= {SURE: float(np.mean(sure)), APART: float(np.mean(apart)), **_health(documents)}
-    return families[Head.DENSE], {name: round(value, 5) for name, value in measured.items()}
+    return {name: round(value, 5) for name, value in measured.items()}
 
 
 def warnings_of_heads(log: Sequence[Mapping[str, Any]]) -> Iterator[str]:

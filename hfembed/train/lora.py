@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hfembed.embed import load_model
 from hfembed.errors import StageError
 from hfembed.hub import ModelSource
-from hfembed.recipe import Lora, Tuning
+from hfembed.recipe import Lora, TrainMethod, Tuning
 from hfembed.stage import require
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 ALL_LINEAR = "all-linear"
+BITSANDBYTES = "bitsandbytes"
 
 
 @contextmanager
@@ -79,15 +80,33 @@ def merge_adapters(adapted: Any) -> None:
 
 def refuse_without_gpu() -> None:
     """Refuse qlora where it cannot work, and say what can."""
-    import torch
-
     instead = "method: lora does the same without 4 bits, on any machine."
-    if not torch.cuda.is_available():
-        raise StageError("qlora needs a GPU, and this machine has none.", instead)
-    if find_spec("bitsandbytes") is None:
+    missing = missing_for_quantizing()
+    if missing == BITSANDBYTES:
         raise StageError(
             "qlora needs 'bitsandbytes', which is not installed.", f"pip install bitsandbytes; or {instead}"
         )
+    if missing is not None:
+        raise StageError("qlora needs a GPU, and this machine has none.", instead)
+
+
+def missing_for_quantizing() -> str | None:
+    """Return what this machine lacks for weights of 4 bits; None where it lacks nothing."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "a GPU"
+    return BITSANDBYTES if find_spec("bitsandbytes") is None else None
+
+
+def settle(phase: Tuning) -> tuple[Tuning, str | None]:
+    """Return the phase with the method that this machine gives it, and a word on that where it was left open."""
+    if phase.method is not TrainMethod.LORA or not phase.lora.quantize:
+        return phase, None
+    missing = missing_for_quantizing() if phase.lora.quantize == "auto" else None
+    if missing is not None:
+        return phase, f"adapters learn beside weights of full width: for 4 bits this machine lacks {missing}"
+    return phase.model_copy(update={"method": TrainMethod.QLORA}), "adapters learn beside weights of 4 bits"
 
 
 def lora_config(lora: Lora, task: str) -> LoraConfig:

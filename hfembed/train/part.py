@@ -46,9 +46,13 @@ class Part:
 
 def split_parts(phases: Sequence[Phase | Tuning]) -> Iterator[list[Phase | Tuning]]:
     """Yield phases that follow one another and are of one form; qlora reads its model from a folder, so each alone."""
-    forms = [(type(phase), at if phase.method is TrainMethod.QLORA else -1) for at, phase in enumerate(phases)]
+    forms = [(type(phase), at if _may_quantize(phase) else -1) for at, phase in enumerate(phases)]
     for _, found in groupby(range(len(phases)), key=forms.__getitem__):
         yield [phases[at] for at in found]
+
+
+def _may_quantize(phase: Phase | Tuning) -> bool:
+    return phase.method is TrainMethod.QLORA or (isinstance(phase, Tuning) and bool(phase.lora.quantize))
 
 
 def checkpoints(job: Job) -> Path:

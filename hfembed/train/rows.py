@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ import pyarrow.parquet as pq
 from hfembed.corpus import Documents
 from hfembed.embed import Embedder
 from hfembed.errors import StageError
-from hfembed.recipe import LossType, Tuning
+from hfembed.maps import Maps
+from hfembed.recipe import LossType, Tuning, View
 from hfembed.train.batches import Drawing, Keys
 
 COLUMNS = ("query", "positive")
@@ -26,6 +28,7 @@ class TrainingRows:
     """Rows of train.parquet, column by column.
 
     negatives: for each row, the texts of those that are used. right, wrong: what may not stand in one batch.
+    mapped: which rows are shown as entity maps.
     """
 
     queries: list[str]
@@ -35,6 +38,7 @@ class TrainingRows:
     weights: npt.NDArray[np.float64]
     right: list[Keys]
     wrong: list[Keys]
+    mapped: list[bool]
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -56,8 +60,11 @@ class TrainingRows:
         return columns
 
 
-def read_rows(file: Path, documents: Documents, phase: Tuning) -> TrainingRows:
-    """Read the rows that a phase learns from: its kinds of query, as many negatives as it uses."""
+def read_rows(file: Path, documents: Documents, phase: Tuning, maps: Maps | None = None, seed: int = 0) -> TrainingRows:
+    """Read the rows that a phase learns from: its kinds of query, as many negatives as it uses, in its view.
+
+    maps: what entity maps look like, for a phase that learns from them. seed: decides which rows show them.
+    """
     table = pq.read_table(file)
     group_of = dict(zip(documents.ids, documents.groups, strict=True))
     used = [f"negative_{at + 1}" for at in range(phase.negatives)]
@@ -80,8 +87,38 @@ def read_rows(file: Path, documents: Documents, phase: Tuning) -> TrainingRows:
         weights=_weights(kinds, table["weight"].to_numpy().astype(np.float64), phase),
         right=right,
         wrong=[frozenset(group_of[one] for one in row if one in group_of) for row in _by_row(ids, len(kinds))],
+        mapped=[False] * len(kinds),
     )
+    if maps is not None and phase.view is View.ENTITY_MAP:
+        shown = [_shows_map(identity, phase.view_share, seed) for identity in read["query_id"]]
+        positives = [[one, *others] for one, others in zip(read["positive_id"], _by_row(ids, len(kinds)), strict=True)]
+        rows = _as_maps(rows, positives, dict(zip(documents.ids, documents.texts(), strict=True)), maps, shown)
     return _drawn(rows)
+
+
+def _shows_map(identity: str, share: float, seed: int) -> bool:
+    """Tell whether the rows of a query are among the share that shows maps: the same ones whatever else is read."""
+    drawn = hashlib.blake2b(f"{seed}:{identity}".encode(), digest_size=8).digest()
+    return int.from_bytes(drawn, "big") / 2**64 < share
+
+
+def _as_maps(
+    rows: TrainingRows, documents: list[list[str]], texts: Mapping[str, str], maps: Maps, shown: list[bool]
+) -> TrainingRows:
+    """Return the rows with maps in place of their texts, where each of these has one; a row shows one view alone.
+
+    A passage that is only a part of its document has none: its document's map would say what the part leaves out.
+    """
+    queries, positives, negatives = list(rows.queries), list(rows.positives), list(rows.negatives)
+    mapped = list(rows.mapped)
+    for at, (own, *others) in enumerate(documents):
+        found = [maps.documents.get(identity) for identity in (own, *others)]
+        query = maps.queries.get(rows.queries[at])
+        if not shown[at] or query is None or None in found or rows.positives[at] != texts[own]:
+            continue
+        queries[at], positives[at], negatives[at] = query, str(found[0]), [str(text) for text in found[1:]]
+        mapped[at] = True
+    return replace(rows, queries=queries, positives=positives, negatives=negatives, mapped=mapped)
 
 
 def _answers(read: Mapping[str, list[Any]], group_of: Mapping[str, str]) -> list[Keys]:

@@ -26,7 +26,7 @@ from hfembed.train.full import full
 from hfembed.train.lora import lora, qlora
 from hfembed.train.losses import make_loss
 from hfembed.train.m3 import PacedLoss
-from hfembed.train.watch import Watch
+from hfembed.train.watch import Pilot, Watch
 
 
 class Method(Protocol):
@@ -50,8 +50,10 @@ HEADS_LEARN = r"(sparse|colbert)_linear\."
 class Task:
     """What one phase is trained with, in every process that takes part.
 
-    source: the model that enters. heads: what it gets beside its one vector. guide: the model that the loss listens to. columns: texts, and labels of a
-    teacher. folder: where checkpoints stand until the phase is done. checkpoint: the one to go on from.
+    source: the model that enters. heads: what it gets beside its one vector. guide: the model that the loss listens to.
+    columns: texts, and labels of a teacher. folder: where checkpoints stand until the phase is done. checkpoint: the one
+    to go on from. pilot: learns a few batches by heart, at one learning rate, and is watched for its loss alone. lowest:
+    the loss that it came to.
     """
 
     source: ModelSource
@@ -68,6 +70,8 @@ class Task:
     trackers: tuple[Tracker, ...]
     tensorboard: Path
     checkpoint_seconds: float
+    pilot: bool = False
+    lowest: float | None = None
 
     @property
     def steps(self) -> int:
@@ -102,7 +106,14 @@ def tune(model: SentenceTransformer, task: Task, look: Look, report: Reporter) -
 
     look: what is to be logged of the model as it is. The processes that follow begin here.
     """
-    return _train(model, from_first(task), look, report)
+    log, watch = _train(model, from_first(task), look, report)
+    assert isinstance(watch, Watch)
+    return log, watch
+
+
+def try_out(model: SentenceTransformer, task: Task, report: Reporter) -> Log:
+    """Train a pilot, in place; return what was logged."""
+    return _train(model, from_first(task), lambda _: {}, report)[0]
 
 
 def train_along(task: Task) -> None:
@@ -110,14 +121,13 @@ def train_along(task: Task) -> None:
     _train(add_heads(load_model(task.source), task.heads), task, lambda _: {}, silent())
 
 
-def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter) -> tuple[Log, Watch]:
+def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter) -> tuple[Log, Watch | Pilot]:
     torch.manual_seed(task.seed)  # the first weights of adapters
     whole = model.max_seq_length
     with METHODS[task.phase.method](model, task.source, task.phase) as learner:
         learner.max_seq_length = task.max_length
-        seconds = task.checkpoint_seconds
         guide = load_model(task.guide) if task.guide else None
-        watch = Watch(task.phase.stop, task.steps, partial(look, learner), task.folder, seconds, report)
+        watch = _watch(task, partial(look, learner), report)
         loss = make_loss(learner, task.phase, guide, task.columns, task.steps)
         trainer = Tuner(
             batches=task.batches,
@@ -128,13 +138,20 @@ def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter)
             callbacks=[watch, *_pace(loss), *_tensorboard(task)],
         )
         _only_watch(trainer)
-        watch.attend(trainer)
+        if isinstance(watch, Watch):
+            watch.attend(trainer)
         with _computing_in(task.precision, learner, guide):
             trainer.train(resume_from_checkpoint=str(task.checkpoint) if task.checkpoint else None)
-        if watch.best_is_kept():
+        if isinstance(watch, Watch) and watch.best_is_kept():
             restore(learner, task.folder / BEST)
     model.max_seq_length = whole
     return [dict(entry) for entry in trainer.state.log_history], watch
+
+
+def _watch(task: Task, look: Callable[[], dict[str, Any]], report: Reporter) -> Watch | Pilot:
+    if task.pilot:
+        return Pilot(task.steps, report)
+    return Watch(task.phase.stop, task.steps, look, task.folder, task.checkpoint_seconds, report, task.lowest)
 
 
 @contextmanager
@@ -171,7 +188,7 @@ def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTra
         learning_rate_mapping=of_heads,
         weight_decay=phase.weight_decay,
         warmup_steps=round(phase.warmup * math.ceil(len(task.batches) / phase.accumulate)),
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="constant_with_warmup" if task.pilot else "cosine",
         max_grad_norm=GRADIENT_CLIP,
         use_cpu=model.device.type == "cpu",
         seed=task.seed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,11 @@ from hfembed.corpus import Documents
 from hfembed.embed import Embedder, Precision, Role, Vectors, encode, load_model
 from hfembed.encoder import lost_ends
 from hfembed.errors import MissingExtraError, StageError
+from hfembed.events import Reporter
 from hfembed.heads.files import write_heads
 from hfembed.hub import ModelSource
-from hfembed.recipe import LossType, TrainMethod, Tuning
+from hfembed.maps import Maps
+from hfembed.recipe import LossType, MapWriter, TrainMethod, Tuning, View
 from hfembed.run import LAYOUT
 from hfembed.together import processes
 from hfembed.train.batches import plan_batches
@@ -22,12 +26,17 @@ from hfembed.train.checkpoints import keep_result, last_checkpoint, read_result
 from hfembed.train.checks import Probe, gradient_jumps, read_probe
 from hfembed.train.dev import Dev, read_dev
 from hfembed.train.heads import look_at_heads
+from hfembed.train.lora import settle
 from hfembed.train.part import Part, describe_prompts, write_model
 from hfembed.train.people import read_asked
+from hfembed.train.pilot import find_lowest
+from hfembed.train.preconvergence import HIT_MAPS, HIT_PLAIN, describe_ending
 from hfembed.train.rows import TrainingRows, read_rows, teach
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from hfembed.train.tuner import Task
 
 # Lengths are rounded up to this many tokens, and this share of the texts is read to its end.
 LENGTH_STEP = 8
@@ -51,17 +60,18 @@ def train_weights(part: Part) -> dict[str, Any]:
     entering = Embedder(part.source, job.run.path(LAYOUT.embeddings), job.report)
     precision = Precision(entering.precision(documents.texts())["precision"])
     phases = [phase for phase in part.phases if isinstance(phase, Tuning)]
-    rows = [read_rows(job.run.path(LAYOUT.train), documents, phase) for phase in phases]
+    maps = None if job.recipe.generate.entity_maps.by is MapWriter.NONE else Maps.read(job.run.path(LAYOUT.maps))
+    rows = [read_rows(job.run.path(LAYOUT.train), documents, phase, maps, job.recipe.seed) for phase in phases]
     # A teacher that compares tokens needs no label: what it teaches on a kind of query is not the kind's style.
     learned = {kind for phase, found in zip(phases, rows, strict=True) if phase.labelled() for kind in found.kinds}
     dev = read_dev(job, documents, learned, read_asked(job, documents))
     model = add_heads(load_model(part.source), job.recipe.train.heads)
     _refuse_lost_ends(model, rows)
-    phases = [phase.suited_to(sum(weights.numel() for weights in model.parameters())) for phase in phases]
+    phases = list(_settled(phases, model, job.report))
     before = weights_of(model)
     results = []
     for number, (phase, found) in enumerate(zip(phases, rows, strict=True)):
-        training = _Training(part, number, phase, found, dev, precision)
+        training = _Training(part, number, phase, found, dev, maps, precision)
         results.append(read_result(model, training.folder) or training.run(model))
     after = weights_of(model)
     labelled = any(phase.labelled() for phase in phases)
@@ -87,6 +97,16 @@ def train_weights(part: Part) -> dict[str, Any]:
     }
 
 
+def _settled(phases: list[Tuning], model: SentenceTransformer, report: Reporter) -> Iterator[Tuning]:
+    """Yield the phases as this base and this machine have them."""
+    size = sum(weights.numel() for weights in model.parameters())
+    for phase in phases:
+        settled, told = settle(phase.suited_to(size))
+        if told is not None:
+            report.note(told)
+        yield settled
+
+
 def _refuse_lost_ends(model: SentenceTransformer, rows: list[TrainingRows]) -> None:
     """Refuse to train on the vector of a token that is not the end of its text."""
     if lost := lost_ends(model, [*rows[0].positives, *rows[0].queries]):
@@ -97,10 +117,18 @@ class _Training:
     """One phase of a part."""
 
     def __init__(
-        self, part: Part, number: int, phase: Tuning, rows: TrainingRows, dev: Dev, precision: Precision
+        self,
+        part: Part,
+        number: int,
+        phase: Tuning,
+        rows: TrainingRows,
+        dev: Dev,
+        maps: Maps | None,
+        precision: Precision,
     ) -> None:
         self.part, self.number, self.phase, self.rows, self.dev = part, number, phase, rows, dev
         self.precision = precision
+        self.in_maps = None if maps is None or not self._looks_at_views() else dev.in_view(maps)
         self.folder = part.checkpoints(number)
         self.seed = part.job.recipe.seed + number
 
@@ -129,6 +157,8 @@ class _Training:
             tensorboard=job.run.path(LAYOUT.tensorboard) / f"{self.folder.parent.name}-{self.folder.name}",
             checkpoint_seconds=settings.checkpoint_seconds,
         )
+        pilot = find_lowest(model, task, job.report)
+        task = replace(task, lowest=pilot.get("lowest"))
         log, watch = tune(model, task, lambda learner: self._look(learner, whole, probe), job.report)
         if watch.reason:
             job.report.note(watch.reason)
@@ -140,11 +170,26 @@ class _Training:
             "rows_per_batch": round(float(np.mean([len(batch) for batch in task.batches])), 2),
             "max_length": task.max_length,
             "planned_steps": task.steps,
+            **self._describe_views(log, task, pilot),
             "gradient_jumps": gradient_jumps(log),
             "log": [{name: value for name, value in entry.items() if name != "epoch"} for entry in log],
         }
         keep_result(model, result, self.folder)
         return result
+
+    def _looks_at_views(self) -> bool:
+        return self.phase.view is not View.PLAIN or self.phase.stop.preconvergence is not None
+
+    def _describe_views(self, log: list[dict[str, float]], task: Task, pilot: dict[str, float]) -> dict[str, Any]:
+        """Return what there is to know of a phase that learns from another view, or ends before all is learned."""
+        found: dict[str, Any] = {}
+        if self.phase.view is not View.PLAIN:
+            share = float(np.mean(self.rows.mapped))
+            found |= {"view": str(self.phase.view), "mapped_rows": round(share, 4)}
+        if self.phase.stop.preconvergence is not None:
+            ending = describe_ending(log, self.phase.stop.preconvergence, task.steps, task.lowest)
+            found |= {"ending": ending, "pilot": pilot}
+        return found
 
     def _run_there(self, model: SentenceTransformer) -> dict[str, Any]:
         """Have AutoTrain do the phase; what it tells of it is the model alone."""
@@ -193,13 +238,13 @@ class _Training:
     def _look(self, model: SentenceTransformer, whole: int, probe: Probe) -> dict[str, Any]:
         """Return the scores and checks of the model as it is now, reading as much of a text as it will later."""
         length, model.max_seq_length = model.max_seq_length, whole
-        weights = self.part.job.recipe.train.heads.used()
-        of_heads: dict[str, float] = {}
-        if weights:
-            temperature = self.phase.self_distill.temperature
-            scores, of_heads = look_at_heads(model, weights, self.dev, self.precision, temperature)
-        else:
-            scores = self.dev.scores(model, self.precision)
+        ranked = self.dev.rank(model, self.precision)
+        scores = self.dev.scores_of(ranked)
+        hits = {HIT_PLAIN: round(self.dev.hits(ranked), 5)} if self._looks_at_views() else {}
+        if self.in_maps is not None:
+            hits[HIT_MAPS] = round(self.in_maps.hits(self.in_maps.rank(model, self.precision)), 5)
+        weights, temperature = self.part.job.recipe.train.heads.used(), self.phase.self_distill.temperature
+        of_heads = look_at_heads(model, weights, self.dev, self.precision, temperature) if weights else {}
 
         def encoder(texts: list[str], role: Role) -> Vectors:
             return encode(model, texts, role, self.precision)
@@ -207,7 +252,7 @@ class _Training:
         measured = probe.measure(encoder)
         model.max_seq_length = length
         families = {f"dev_{family}": round(score, 5) for family, score in scores.items()}
-        return {"dev": round(self.dev.mean(scores), 5), **families, **measured, **of_heads}
+        return {"dev": round(self.dev.mean(scores), 5), **families, **hits, **measured, **of_heads}
 
     def _columns(self, teacher: ModelSource) -> dict[str, list[Any]]:
         told = teach(self.rows, self.phase, Embedder(teacher, self.part.job.run.path(LAYOUT.embeddings)))

@@ -128,7 +128,7 @@ def test_runs_here_go_one_after_the_other_are_left_alone_and_gone_on_with_and_on
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--presets", "instant"], "two or more of bmretriever, instant, llm, thorough"),
+        (["--presets", "instant"], "two or more of apex, bmretriever, instant, llm, thorough"),
         (["--presets", "instant,thoro"], "Did you mean 'thorough'?"),
         (["--presets", "instant,thorough", "--on", "jbos"], "Did you mean 'jobs'?"),
         (["--presets", "instant,thorough", "--on", "jobs:l4x2"], "Did you mean 'l4x4'?"),

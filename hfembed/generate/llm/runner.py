@@ -72,10 +72,12 @@ class Runner:
         self._answered = False
         self._interrupts = Interrupts()
 
-    def run(self, works: Iterable[tuple[int, Work]], total: int, unit: str) -> Iterator[Talk]:
+    def run(
+        self, works: Iterable[tuple[int, Work]], total: int, unit: str, doing: str = "writing queries"
+    ) -> Iterator[Talk]:
         """Do all the work, yielding each piece as it is finished; what the cap leaves undone is not yielded."""
         waiting = iter(works)
-        task = self._report.task("writing queries", total, unit)
+        task = self._report.task(doing, total, unit)
         try:
             with self._interrupts.held():
                 while True:

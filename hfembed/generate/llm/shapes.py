@@ -104,6 +104,14 @@ class Relation(BaseModel):
     qualifier: str = ""
 
 
+class QueryMap(BaseModel):
+    """What a query names, how that hangs together, and what it asks for."""
+
+    number: int
+    entities: list[Line]
+    relations: list[Relation] = []
+
+
 class Verdict(BaseModel):
     """What the judge thinks of one query. wrong_negatives: numbers of negatives that do answer it."""
 
