@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from hfembed.embed import Role, Vectors, of_unit_length, unit
 from hfembed.ranking import mean_ndcg, top_documents
+from hfembed.recipe import LossType
 from hfembed.resources import sample_folder
 
 Encoder = Callable[[list[str], Role], Vectors]
@@ -38,6 +39,8 @@ MAX_COSINE_RISE, MIN_RANK_SHARE = 0.20, 0.7
 FORGOTTEN = 0.01
 GRADIENT_JUMP, GRADIENTS_FIRST, GRADIENTS_KEPT = 10.0, 10, 100
 MAX_NEGATIVE_SHARE = 0.95
+FEW_ROWS, FEW_STEPS = 100, 50
+TINY_LOSS, TINY_UNTIL = 0.01, 0.1
 # Scores are rounded, so a handful may stand above the cap they were mined under.
 MAX_FALSE_NEGATIVES = 0.005
 ROUNDING, SMALL = 1e-3, 1e-6
@@ -150,6 +153,25 @@ def warnings_of_log(log: Sequence[Mapping[str, Any]], steps: int) -> Iterator[st
         )
 
 
+def warnings_of_phase(phase: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the size and the losses of a phase on the weights give cause to say."""
+    rows, steps = phase.get("rows"), phase["planned_steps"]
+    if rows is None:
+        return
+    if rows < FEW_ROWS:
+        yield (
+            f"A phase learns from {rows:,} rows only; {FEW_ROWS} are few. Add documents, or ask for more queries of each: "
+            "generate.kinds, or generate.llm.tasks"
+        )
+    if steps < FEW_STEPS:
+        yield (
+            f"A phase has {steps:,} steps only, too few to learn much. Set a smaller batch_size or accumulate, "
+            "or more epochs."
+        )
+    if phase.get("loss") == LossType.CONTRASTIVE:
+        yield from _memorised(phase["log"], steps)
+
+
 def _separation(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:
     for look in looks:
         share, done = look.get("separated"), look.get("step", 0) / max(1, steps)
@@ -167,6 +189,16 @@ def _separation(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]
                 "of the steps. Look at the rows of triplets/train.parquet: are the queries right, and the prompts?"
             )
             return
+
+
+def _memorised(log: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:
+    """Tell where the loss is all but zero after a few steps: what is known already teaches nothing."""
+    early = [entry["loss"] for entry in log if "loss" in entry and entry.get("step", 0) <= TINY_UNTIL * steps]
+    if len(early) > 1 and statistics.median(early[len(early) // 2 :]) < TINY_LOSS:
+        yield (
+            f"The loss is below {TINY_LOSS} after {TINY_UNTIL:.0%} of the steps: the negatives are too easy, or the rows "
+            "are known by heart. Mine harder ones (--set mine.cap.value=0.98), or set fewer epochs."
+        )
 
 
 def _others(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:

@@ -160,7 +160,7 @@ def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTra
         gradient_accumulation_steps=phase.accumulate,
         learning_rate=phase.peak(),
         weight_decay=phase.weight_decay,
-        warmup_steps=round(phase.warmup * math.ceil(len(task.batches) / phase.accumulate)),
+        warmup_steps=_warmup(phase, math.ceil(len(task.batches) / phase.accumulate)),
         lr_scheduler_type="cosine",
         max_grad_norm=GRADIENT_CLIP,
         use_cpu=model.device.type == "cpu",
@@ -176,6 +176,10 @@ def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTra
         report_to=[str(name) for name in task.trackers if name is not Tracker.TENSORBOARD] or "none",
         dataloader_pin_memory=model.device.type == "cuda",
     )
+
+
+def _warmup(phase: Tuning, steps: int) -> int:
+    return round(phase.warmup * steps) if phase.warmup_steps is None else min(phase.warmup_steps, steps)
 
 
 def prompts_of(model: SentenceTransformer, columns: list[str]) -> dict[str, str]:

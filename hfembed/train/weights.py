@@ -51,7 +51,10 @@ def train_weights(part: Part) -> dict[str, Any]:
     dev = read_dev(job, documents, learned, read_asked(job, documents))
     model = load_model(part.source)
     _refuse_lost_ends(model, rows)
-    phases = [phase.suited_to(sum(weights.numel() for weights in model.parameters())) for phase in phases]
+    weights = sum(weights.numel() for weights in model.parameters())
+    phases = [
+        phase.suited_to(weights).for_rows(len(found), processes()) for phase, found in zip(phases, rows, strict=True)
+    ]
     before = weights_of(model)
     results = []
     for number, (phase, found) in enumerate(zip(phases, rows, strict=True)):
@@ -124,7 +127,9 @@ class _Training:
             job.report.note(watch.reason)
         result = {
             "method": str(self.phase.method),
+            "loss": str(self.phase.loss),
             "batch_size": self.phase.batch_size,
+            "rows_per_step": self.phase.batch_size * self.phase.accumulate * processes(),
             "rows": len(self.rows),
             "rows_drawn": len(np.unique(np.concatenate(task.batches))),
             "rows_per_batch": round(float(np.mean([len(batch) for batch in task.batches])), 2),
@@ -170,9 +175,8 @@ class _Training:
 
     def _plan(self) -> list[list[int]]:
         phase = self.phase
-        alone = phase.loss is LossType.LATE_INTERACTION or (phase.loss is LossType.CONTRASTIVE and not phase.in_batch)
         return plan_batches(
-            self.rows.drawing(in_batch=not alone),
+            self.rows.drawing(phase),
             phase.batch_size,
             self.seed,
             epochs=phase.epochs,
