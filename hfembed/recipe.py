@@ -215,6 +215,18 @@ class Encoder(Section):
         None, description="what stands before every query; {instruction} is replaced by the instruction"
     )
     document_prompt: str | None = Field(None, description="what stands before every document")
+    pool_prompt: bool | None = Field(
+        None, description="whether a prompt's own tokens count in the mean; false: they are read, but left out of it"
+    )
+
+    @model_validator(mode="after")
+    def _prompt_can_be_left_out(self) -> Encoder:
+        if self.pool_prompt is False and self.pooling not in (None, TokenPooling.MEAN):
+            raise RecipeError(
+                f"encoder.pool_prompt is false, but encoder.pooling is {self.pooling}: only a mean can leave tokens out.",
+                "--set encoder.pooling=mean, or leave encoder.pool_prompt out.",
+            )
+        return self
 
 
 class Chunk(Section):
