@@ -76,7 +76,9 @@ def shaped(model: SentenceTransformer, settings: Encoder) -> SentenceTransformer
 
     modules = list(model)
     if settings.pooling is not None:
-        pooling = models.Pooling(int(model[0].auto_model.config.hidden_size), str(settings.pooling))
+        pooling = models.Pooling(
+            int(model[0].auto_model.config.hidden_size), str(settings.pooling), include_prompt=pools_prompts(model)
+        )
         modules = [modules[0], pooling, *(module for module in modules[1:] if not _is(module, "Pooling"))]
     if settings.normalize is not None:
         modules = [module for module in modules if not _is(module, "Normalize")]
@@ -92,6 +94,8 @@ def shaped(model: SentenceTransformer, settings: Encoder) -> SentenceTransformer
         made.max_seq_length = min(settings.max_length, positions_of(model) or settings.max_length)
     if settings.pooling is TokenPooling.LAST:
         _end_texts(made)
+    if settings.pool_prompt is not None:
+        _pool_prompts(made, settings.pool_prompt)
     return made
 
 
@@ -110,6 +114,11 @@ def positions_of(model: SentenceTransformer) -> int | None:
 def keeps_lengths(model: SentenceTransformer) -> bool:
     """Tell whether vectors are compared by dot product with the lengths that the model gives them."""
     return model.similarity_fn_name == Similarity.DOT and not any(_is(module, "Normalize") for module in model)
+
+
+def pools_prompts(model: SentenceTransformer) -> bool:
+    """Tell whether the tokens of a prompt count in a text's vector, as those of the text do."""
+    return all(getattr(module, "include_prompt", True) for module in model if _is(module, "Pooling"))
 
 
 def lost_ends(model: SentenceTransformer, texts: Sequence[str]) -> str | None:
@@ -159,13 +168,17 @@ def padding_cosine(model: SentenceTransformer, texts: Sequence[str]) -> float:
     return float(torch.cosine_similarity(alone, vectors(texts), dim=1).min())
 
 
-def tokens_of(model: SentenceTransformer, texts: Sequence[str]) -> dict[str, Any]:
-    """Return texts as the model reads them, on its device."""
+def tokens_of(model: SentenceTransformer, texts: Sequence[str], prompt: str = "") -> dict[str, Any]:
+    """Return texts as the model reads them after a prompt, on its device."""
     from sentence_transformers.util import batch_to_device
 
     # sentence-transformers 6 calls it preprocess, 5 calls it tokenize.
     prepare = model.preprocess if hasattr(model, "preprocess") else model.tokenize
-    features: dict[str, Any] = batch_to_device(prepare(list(texts)), model.device)
+    features: dict[str, Any] = batch_to_device(prepare([prompt + text for text in texts]), model.device)
+    if prompt and not pools_prompts(model):
+        # The text's own tokens begin where the prompt's end; what closes a text does not close a prompt.
+        ids = prepare([prompt])["input_ids"][0]
+        features["prompt_length"] = len(ids) - (int(ids[-1]) in model.tokenizer.all_special_ids)
     return features
 
 
@@ -237,13 +250,33 @@ def _append_end(tokenizer: Any) -> None:
     backend.post_processor = Tokenizer.from_str(json.dumps(written)).post_processor
 
 
+def _pool_prompts(model: SentenceTransformer, included: bool) -> None:
+    """Have prompts count in the mean, or not."""
+    for module in model:
+        if not _is(module, "Pooling"):
+            continue
+        if not included and _mode_of(module) != TokenPooling.MEAN:
+            raise ModelError(
+                f"encoder.pool_prompt is false, but the base's pooling is {_mode_of(module)}: only a mean can leave tokens "
+                "out.",
+                "--set encoder.pooling=mean, or leave encoder.pool_prompt out.",
+            )
+        module.include_prompt = included
+
+
+def _mode_of(pooling: Any) -> str:
+    """Return how tokens' vectors become one; sentence-transformers 5.4 replaced a flag for each mode by one name."""
+    mode = getattr(pooling, "pooling_mode", None)
+    if mode is not None:
+        return str(mode)
+    flags = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "lasttoken"}
+    found = [name for flag, name in flags.items() if getattr(pooling, flag, False)]
+    return found[0] if len(found) == 1 else "of another kind"
+
+
 def _takes_last(model: SentenceTransformer) -> bool:
     pooling = next((module for module in model if _is(module, "Pooling")), None)
-    if pooling is None:
-        return False
-    # sentence-transformers 5.4 replaced a flag for each mode by one name.
-    mode = getattr(pooling, "pooling_mode", None)
-    return bool(getattr(pooling, "pooling_mode_lasttoken", False)) if mode is None else mode == str(TokenPooling.LAST)
+    return pooling is not None and _mode_of(pooling) == TokenPooling.LAST
 
 
 def _is(module: Any, name: str) -> bool:

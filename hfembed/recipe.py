@@ -29,6 +29,9 @@ DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 # Of a value that an error sentence quotes.
 SHOWN_LETTERS = 200
 
+# Rows of a step where there are few (NVIDIA's recipe for domain embeddings).
+FEWEST, MOST_OF_FEW = 16, 64
+
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -238,6 +241,18 @@ class Encoder(Section):
         None, description="what stands before every query; {instruction} is replaced by the instruction"
     )
     document_prompt: str | None = Field(None, description="what stands before every document")
+    pool_prompt: bool | None = Field(
+        None, description="whether a prompt's own tokens count in the mean; false: they are read, but left out of it"
+    )
+
+    @model_validator(mode="after")
+    def _prompt_can_be_left_out(self) -> Encoder:
+        if self.pool_prompt is False and self.pooling not in (None, TokenPooling.MEAN):
+            raise RecipeError(
+                f"encoder.pool_prompt is false, but encoder.pooling is {self.pooling}: only a mean can leave tokens out.",
+                "--set encoder.pooling=mean, or leave encoder.pool_prompt out.",
+            )
+        return self
 
 
 class Chunk(Section):
@@ -285,6 +300,9 @@ class Questions(Section):
     max_hops: int = Field(3, ge=2, le=3, description="most steps that the answer to a multi_hop question takes")
     bundle: int = Field(2, ge=2, le=3, description="documents that a multi_hop question is written from")
     artifacts: bool = Field(False, description="list concepts, relations and entities first: better, one more request")
+    whole: bool = Field(
+        False, description="show all chunks of a document at once: question and multi_hop count per document, not chunk"
+    )
 
 
 class Sampling(Section):
@@ -388,6 +406,9 @@ class Filters(Section):
     )
     references: bool = Field(True, description="drop what speaks of 'the passage', 'the text above' and the like")
     ambiguous: bool = Field(True, description="drop a query that was written for several documents")
+    max_positives: int | None = Field(
+        None, ge=1, description="a query that more documents, or chunks, answer is dropped; null: none is"
+    )
     duplicates: float | None = Field(
         None, gt=0, le=1, description="cosine above which two queries of a document are one; needs hfembed[train]"
     )
@@ -566,6 +587,9 @@ class Mine(Section):
     sampler: Sampler = Field(Sampler(), description="how negatives are picked from the candidates")
     cross_encoder: CrossCheck = Field(CrossCheck(), description="a second opinion on candidates")
     short_rows: ShortRows = Field(ShortRows.RANDOM, description="rows with too few candidates left")
+    same_document: bool = Field(
+        False, description="whether other chunks of a document may be negatives where one of its chunks answers"
+    )
     block_size: int = Field(8_192, ge=16, description="documents scored at a time; bounds the memory")
 
     def reads(self) -> tuple[str, ...]:
@@ -690,10 +714,15 @@ class Tuning(Section):
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    warmup_steps: int | None = Field(None, ge=0, description="steps in which it rises, instead of a share")
+    weighted: bool = Field(True, description="whether rows are drawn by their weight; false: each once in an epoch")
     epochs: int = Field(1, ge=1, description="passes over the rows")
     steps: int | None = Field(None, ge=1, description="optimiser steps, instead of epochs")
     batch_size: int = Field(32, ge=1, description="rows per batch and process")
     accumulate: int = Field(1, ge=1, description="batches per step")
+    smaller_below: int | None = Field(
+        None, ge=1, description="with fewer rows than this a step takes an eighth of them, 16 to 64; null: never"
+    )
     mini_batch: int | None = Field(
         None, ge=1, description="texts encoded at a time, so that large batches fit in memory (gradient caching)"
     )
@@ -719,6 +748,14 @@ class Tuning(Section):
             return self
         return self.model_copy(update={"method": TrainMethod.LORA, "layers": None})
 
+    def for_rows(self, rows: int, processes: int = 1) -> Tuning:
+        """Return the phase for so many rows: with smaller steps where they are few, in whole batches."""
+        if self.smaller_below is None or rows >= self.smaller_below:
+            return self
+        wanted = min(self.batch_size * self.accumulate * processes, max(FEWEST, min(MOST_OF_FEW, rows // 8)))
+        batch = max(1, min(self.batch_size, wanted // processes))
+        return self.model_copy(update={"batch_size": batch, "accumulate": max(1, wanted // (batch * processes))})
+
     def labelled(self) -> bool:
         """Tell whether it learns which document answers a query, and not only what a teacher makes of both."""
         if self.loss is LossType.SIMILARITY_DISTILL:
@@ -734,7 +771,8 @@ class Tuning(Section):
             )
         if self.method is TrainMethod.AUTOTRAIN:
             given = {"loss": "contrastive", "temperature": 0.05, "in_batch": True, "negatives": 1}
-            for name, value in (given | {"dimensions": [], "steps": None, "mini_batch": None, "layers": None}).items():
+            left = dict.fromkeys(("steps", "mini_batch", "layers", "warmup_steps", "smaller_below"))
+            for name, value in (given | {"dimensions": [], "weighted": True} | left).items():
                 if getattr(self, name) != value:
                     raise RecipeError(
                         f"AutoTrain knows no {name} but {value}, and a phase of it asks for {getattr(self, name)}.",

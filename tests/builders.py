@@ -101,3 +101,15 @@ class Listener(list[Event]):
     def messages(self, kind: str) -> list[str]:
         """Return the messages of one kind."""
         return [event.message for event in self if event.kind == kind]
+
+
+def make_telling(model: Path, folder: Path) -> Path:
+    """Write a model of random weights whose vectors say which words a text has: to other such models all are alike."""
+    from sentence_transformers import SentenceTransformer
+
+    made = SentenceTransformer(str(model), device="cpu")
+    words = made[0].auto_model.embeddings.word_embeddings.weight
+    words.data *= 50
+    words.data -= words.data.mean(0)
+    made.save_pretrained(str(folder), create_model_card=False)
+    return folder

@@ -46,7 +46,8 @@ class Script:
         return {"questions": [self._one(documents[:1], at) for at in range(count)]}
 
     def _multi_hop(self, documents: list[Any], count: int, prompt: str) -> dict[str, Any]:
-        return {"questions": [self._one(documents, at) for at in range(count)]}
+        several = [documents[at % max(1, len(documents) - 1) :][:3] for at in range(count)]
+        return {"questions": [self._one(one, at) for at, one in enumerate(several)]}
 
     def _one(self, documents: list[Any], at: int) -> dict[str, Any]:
         told = " and ".join(telling(text, 3 + at) for _, _, text in documents)

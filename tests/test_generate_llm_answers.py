@@ -272,7 +272,7 @@ def test_artifacts_reach_the_prompt_of_the_questions(tmp_path: Path):
 
 def test_kinds_of_reasoning_come_as_often_as_the_recipe_says():
     shares = Questions().reasoning
-    asked = Counter(kind for turn in range(60) for kind in mix(shares, 3, turn))
+    asked = Counter(kind for turn in range(60) for kind in mix(shares, 3, 3 * turn))
     assert len(asked) == 6 and set(asked.values()) == {30} and "visual" not in asked
 
 

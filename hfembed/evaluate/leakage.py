@@ -42,7 +42,7 @@ class Leakage:
 
 def refuse_leaked(collection: Collection, tables: Sequence[Path], report: Reporter) -> tuple[Collection, Leakage]:
     """Return the collection without queries that training saw, in `tables`; refuse a test with many of them."""
-    seen = {column: list(_distinct(tables, column)) for column in ("query", "positive")}
+    seen = {column: list(read_distinct(tables, column)) for column in ("query", "positive")}
     names = list(collection.queries)
     asked = set(find_leaked([collection.queries[name] for name in names], seen["query"]))
     answers = sorted({document for relevant in collection.qrels.values() for document in relevant})
@@ -103,7 +103,8 @@ def _runs(text: str) -> Hashes:
     return np.unique(found)
 
 
-def _distinct(tables: Sequence[Path], column: str) -> Iterator[str]:
+def read_distinct(tables: Sequence[Path], column: str) -> Iterator[str]:
+    """Read the texts of a column of some tables, each once."""
     known: set[int] = set()
     for table in tables:
         with pq.ParquetFile(table) as rows:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hfembed.embed import Embedder
 from hfembed.errors import InputError
+from hfembed.evaluate.contamination import Contamination, measure_contamination
 from hfembed.evaluate.report import BASE, BM25, TUNED
 from hfembed.events import Reporter
 from hfembed.hub.problems import reason
-from hfembed.run import hash_json
+from hfembed.run import hash_file, hash_json, make_folder, write_json
 from hfembed.stage import NO_SPACE
 
 # A point, as leaderboards count.
 LOSS = 0.01
 RETRIEVAL = "Retrieval"
+# Where it is kept, beside results, how much of a task training saw.
+SEEN = "seen"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class PublicScore:
     base: float = 0.0
     tuned: float = 0.0
     bm25: float | None = None
+    seen: Contamination = field(default_factory=Contamination)
 
     @property
     def delta(self) -> float:
@@ -43,7 +48,7 @@ class PublicScore:
 
     def to_json(self) -> dict[str, Any]:
         """Return it for the report."""
-        return {**asdict(self), "delta": round(self.delta, 5)}
+        return {**asdict(self), "delta": round(self.delta, 5), "seen": self.seen.to_json()}
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,12 @@ def score_public(
     cache: Path,
     out: Path,
     report: Reporter,
+    learned: Sequence[Path] = (),
 ) -> Public:
     """Score every task; keep mteb's own results below `out`. What was scored before is taken from `cache`.
 
-    A task that fails is named with its reason, and the rest goes on.
+    A task that fails is named with its reason, and the rest goes on. learned: tables of what training saw; a task that
+    asks what stands there has no score.
     """
     from hfembed.evaluate.task import CachedEncoder, load_bm25
 
@@ -121,12 +128,14 @@ def score_public(
         name = task.metadata.name
         report.note(f"public task {name}")
         searches = {**models, BM25: load_bm25()} if task.metadata.type == RETRIEVAL else models
-        found = _score(task, searches, cache, out)
+        found = _score(task, searches, cache, out, learned)
         if isinstance(found, Unscored):
             report.warn(f"{name} could not be scored: {found.reason} To try again: --rerun evaluate")
             unscored.append(found)
             continue
         scores.append(found)
+        if told := found.seen.warning(name):
+            report.warn(told)
         if found.delta < -LOSS:
             report.warn(
                 f"{name}: the tuned model loses {-found.delta:.4f} {found.metric} against its base "
@@ -136,7 +145,9 @@ def score_public(
     return Public(benchmark, scores, unscored)
 
 
-def _score(task: Any, models: dict[str, Any], cache: Path, out: Path) -> PublicScore | Unscored:
+def _score(
+    task: Any, models: dict[str, Any], cache: Path, out: Path, learned: Sequence[Path]
+) -> PublicScore | Unscored:
     from mteb import ResultCache
 
     about = task.metadata
@@ -147,6 +158,9 @@ def _score(task: Any, models: dict[str, Any], cache: Path, out: Path) -> PublicS
         about.name, about.type, _hub_type(about), about.main_score, dataset["path"], str(dataset["revision"])
     )
     try:
+        seen = _contamination(task, cache, learned) if learned else Contamination()
+        if refused := seen.refusal():
+            return Unscored(about.name, refused)
         results = dict(_evaluate(task, models, ResultCache(cache)))
     except Exception as error:
         # Whatever goes wrong in somebody's dataset must not cost the run; it is told on the report and the card.
@@ -158,7 +172,24 @@ def _score(task: Any, models: dict[str, Any], cache: Path, out: Path) -> PublicS
         folder.mkdir(parents=True, exist_ok=True)
         result.to_disk(folder / f"{about.name}.json")
     values = {name: round(float(result.get_score()), 5) for name, result in results.items()}
-    return replace(score, base=values[BASE], tuned=values[TUNED], bm25=values.get(BM25))
+    return replace(score, base=values[BASE], tuned=values[TUNED], bm25=values.get(BM25), seen=seen)
+
+
+def _contamination(task: Any, cache: Path, learned: Sequence[Path]) -> Contamination:
+    """Return how much of a task was learned from; what was found out before is kept beside the results."""
+    about = task.metadata
+    key = [about.name, str(about.dataset["revision"]), *map(hash_file, learned)]
+    file = cache / SEEN / f"{hash_json(key)[:16]}.json"
+    if file.is_file():
+        return Contamination(**json.loads(file.read_text(encoding="utf-8")))
+    if not hasattr(task, "load_data"):
+        return Contamination()  # made of other tasks: each of them is looked at where it is scored
+    if not task.data_loaded:
+        task.load_data()
+    seen = measure_contamination(task, learned)
+    make_folder(file.parent)
+    write_json(file, seen.to_json())
+    return seen
 
 
 def _evaluate(task: Any, models: dict[str, Any], cache: Any) -> Iterator[tuple[str, Any]]:
@@ -168,7 +199,7 @@ def _evaluate(task: Any, models: dict[str, Any], cache: Any) -> Iterator[tuple[s
     known = [cache.load_task_result(task.metadata.name, model.mteb_model_meta) for model in models.values()]
     # A task made of other tasks has no data of its own.
     has_data = hasattr(task, "load_data")
-    if has_data and not all(known):
+    if has_data and not task.data_loaded and not all(known):
         task.load_data()
     try:
         for name, model in models.items():

@@ -49,7 +49,7 @@ def evaluate(job: Job) -> Outcome:
     if views:
         job.report.note(views_in_words(views))
     cache = user_cache() / LAYOUT.results
-    public = score_public(tasks, settings.benchmark, embedders, cache, _place(job, LAYOUT.tasks), job.report)
+    public = score_public(tasks, settings.benchmark, embedders, cache, _place(job, LAYOUT.tasks), job.report, tables)
     report: dict[str, Any] = {
         **make_report(collection, scores, job.recipe),
         "separation": {name: found.to_json() for name, found in separations.items() if len(found.answers)},

@@ -129,7 +129,10 @@ def _word_rules(settings: Filters, documents: Documents) -> list[Rule]:
         low = settings.judge is not None and query.score is not None and query.score < settings.judge
         return "judged_low" if low else None
 
-    return [length, reference, copying, judged]
+    def spread(query: Query) -> str | None:
+        return "too_many_positives" if len(query.rows) > (settings.max_positives or len(query.rows)) else None
+
+    return [length, reference, copying, judged, spread]
 
 
 def _is_prose(query: Query) -> bool:

@@ -51,7 +51,7 @@ def drop_unfound(job: Job, queries: list[Query], documents: Documents) -> tuple[
     dropped: Counter[str] = Counter()
     if settings.duplicates is not None and queries:
         vectors = unit(np.asarray(embedder.queries([query.text for query in queries])))
-        kept = _distinct(queries, vectors, settings.duplicates)
+        kept = _distinct(queries, vectors, documents.documents, settings.duplicates)
         dropped["near_repeated"] = len(queries) - len(kept)
         queries = kept
     if settings.round_trip.enabled and queries:
@@ -60,17 +60,21 @@ def drop_unfound(job: Job, queries: list[Query], documents: Documents) -> tuple[
     return queries, dropped
 
 
-def _distinct(queries: list[Query], vectors: Vectors, limit: float) -> list[Query]:
-    """Keep, in order, every query that is not too near to one kept before of the same document."""
+def _distinct(queries: list[Query], vectors: Vectors, sources: Sequence[str], limit: float) -> list[Query]:
+    """Keep, in order, every query that is not too near to one kept before of the same document, chunks and all.
+
+    sources: the document that each row was cut from.
+    """
     kept: list[Query] = []
-    places: dict[int, list[int]] = defaultdict(list)
+    places: dict[str, list[int]] = defaultdict(list)
     for at, query in enumerate(queries):
-        others = [other for row in query.rows for other in places[row]]
+        own = {sources[row] for row in query.rows}
+        others = [other for source in own for other in places[source]]
         if others and float((np.asarray(vectors[others]) @ np.asarray(vectors[at])).max()) > limit:
             continue
         kept.append(query)
-        for row in query.rows:
-            places[row].append(at)
+        for source in own:
+            places[source].append(at)
     return kept
 
 

@@ -20,7 +20,8 @@ class Asked:
     """The queries by number. Pairs name a query by its number and a document by its row.
 
     rows: the query and the answer of every row of the training pairs. positives: the same, each once.
-    excluded: the answers and all documents of their groups. given: negatives that came with the pairs.
+    excluded: the answers and all documents of their groups, or all but chunks of their own source document.
+    given: negatives that came with the pairs.
     """
 
     texts: list[str]
@@ -34,8 +35,11 @@ class Asked:
         return len(self.texts)
 
     @classmethod
-    def read(cls, pairs: Path, documents: Texts) -> Asked:
-        """Read the pairs that generate wrote; rows of one query are taken together."""
+    def read(cls, pairs: Path, documents: Texts, *, same_document: bool = False) -> Asked:
+        """Read the pairs that generate wrote; rows of one query are taken together.
+
+        same_document: whether other chunks of a document that answers may be negatives.
+        """
         names = set(pq.read_schema(pairs).names)
         table = pq.read_table(pairs, columns=["query", "positive_id", *({GIVEN} & names)])
         answers = documents.rows_of(table["positive_id"].combine_chunks())
@@ -48,6 +52,8 @@ class Asked:
         rows = Pairs(coded.indices.to_numpy().astype(np.int64), answers.to_numpy().astype(np.int64))
         positives = unique_pairs(*rows)
         excluded = with_groups(positives, documents.groups)
+        if same_document:
+            excluded = without_chunks(excluded, positives, documents.sources)
         given = _given(rows.queries, table[GIVEN].to_pylist()) if GIVEN in names else {}
         return cls(coded.dictionary.to_pylist(), rows, positives, excluded, given)
 
@@ -78,6 +84,17 @@ def with_groups(positives: Pairs, groups: Rows) -> Pairs:
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     documents = members[np.repeat(starts[wanted.documents], lengths) + within]
     return unique_pairs(np.repeat(wanted.queries, lengths), documents)
+
+
+def without_chunks(excluded: Pairs, positives: Pairs, sources: Rows) -> Pairs:
+    """Return the pairs but for chunks that answer nothing, of a document of which another chunk answers."""
+    count = len(sources)
+    answers = np.isin(excluded.queries * count + excluded.documents, positives.queries * count + positives.documents)
+    beside = np.isin(
+        excluded.queries * count + sources[excluded.documents], positives.queries * count + sources[positives.documents]
+    )
+    kept = answers | ~beside
+    return Pairs(excluded.queries[kept], excluded.documents[kept])
 
 
 def lowest_positives(asked: Asked, scores: Vectors) -> Vectors:

@@ -15,7 +15,7 @@ from hfembed.mine.chosen import Chosen
 from hfembed.mine.rules import Mask, Miner, Rules, code, share_of
 from hfembed.mine.space import Candidates, Space
 from hfembed.ranking import Pairs, Rows, Vectors, pair_scores
-from hfembed.recipe import CapType, Mine
+from hfembed.recipe import CandidateSource, CapType, Mine
 
 # Cosines lie within -1 and 1, so they never need more bins than this.
 BIN, MOST_BINS = 0.05, 41
@@ -27,6 +27,9 @@ MAX_SHORT = 0.05
 # A document far from everything has no others than such; one in a thousand of them is no concern.
 MAX_SUSPECTED = 0.001
 RATIO = (0.5, 0.98)
+# Where a positive should stand among all documents, and how many may stand lower.
+DEPTH, MAX_OUTSIDE, MIN_CHECKED = 100, 0.1, 20
+WEAK = 0.2
 MAX_GINI = 0.5
 
 
@@ -74,6 +77,16 @@ def count_excluded(asked: Asked, vectors: Space, candidates: Candidates) -> dict
 def _in(pairs: Pairs, others: Pairs, documents: int) -> Mask:
     mine, theirs = (part.queries * documents + part.documents for part in (pairs, others))
     return np.isin(mine, theirs, assume_unique=True)
+
+
+def outside_of(candidates: Candidates, asked: Asked, scores: Vectors, settings: Mine) -> float | None:
+    """Return the share of positives that the model ranks below 100 others; None where too few were looked at."""
+    seen = min(settings.candidates, candidates.shape[1])
+    if CandidateSource.DENSE not in settings.sources or seen < DEPTH or len(scores) < MIN_CHECKED:
+        return None
+    others = np.sort(np.where(candidates["row"] >= 0, candidates["score"], -np.inf), axis=1)[:, ::-1]
+    # With this many others above it, a positive stands outside; answers of the same query are no others.
+    return round(float((others[asked.rows.queries, DEPTH - 1] > scores).mean()), 5)
 
 
 def similarity(chosen: Chosen, rows: Rows, scores: Vectors, lowest: Vectors) -> dict[str, Any]:
@@ -140,6 +153,23 @@ def warn(facts: dict[str, Any], report: Reporter, settings: Mine) -> None:
             f"unmarked answers. To leave them out: {remedy}"
         )
     _warn_of_imbalance(facts["sampler"], report)
+    _warn_of_outside(facts.get("outside_100"), report)
+
+
+def _warn_of_outside(share: float | None, report: Reporter) -> None:
+    if share is None or share <= MAX_OUTSIDE:
+        return
+    if share > WEAK:
+        report.warn(
+            f"The model that finds candidates has only {1 - share:.0%} of the answers among its first {DEPTH}: it is too "
+            "weak to tell what is nearly right. Name a better one: --set mine.retriever=ORG/NAME"
+        )
+    else:
+        report.warn(
+            f"{share:.0%} of the answers stand below the first {DEPTH} documents of the base: these queries may not be "
+            "answered there. Read some with hfembed generate --preview, or let them be checked: "
+            "--set generate.filters.round_trip.enabled=true"
+        )
 
 
 def _warn_of_imbalance(sampler: dict[str, Any], report: Reporter) -> None:

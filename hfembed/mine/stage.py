@@ -21,7 +21,7 @@ from hfembed.mine.draw import fill_short
 from hfembed.mine.given import Given, put_given
 from hfembed.mine.journal import Journal, journal_folder
 from hfembed.mine.lexical import Lexical
-from hfembed.mine.report import count_dropped, count_excluded, describe, samples, warn
+from hfembed.mine.report import count_dropped, count_excluded, describe, outside_of, samples, warn
 from hfembed.mine.rules import Bounds, Miner, Rules, cap_scores, pick
 from hfembed.mine.space import CANDIDATE, Space
 from hfembed.mine.texts import Texts
@@ -46,7 +46,7 @@ def mine(job: Job) -> Outcome:
 
 def _mine(job: Job, documents: Texts) -> Outcome:
     pairs, settings, seed = job.run.path(LAYOUT.pairs), job.recipe.mine, job.recipe.seed
-    asked = Asked.read(pairs, documents)
+    asked = Asked.read(pairs, documents, same_document=settings.same_document)
     source = job.sources.base if settings.retriever is None else job.sources.miner
     embedder = Embedder(source, job.run.path(LAYOUT.embeddings), job.report)
     vectors = _look(job, asked, documents, embedder)
@@ -70,6 +70,7 @@ def _mine(job: Job, documents: Texts) -> Outcome:
     facts = {
         **describe(chosen, rules, asked, scores, lost, settings),
         "view": str(settings.view),
+        "outside_100": outside_of(rules.candidates, asked, scores, settings),
         "sampler": {"type": str(settings.sampler.type), **balance},
         "samples": samples(train, written),
         "precision": embedder.precision([]),
@@ -125,6 +126,7 @@ def _rules(job: Job, asked: Asked, documents: Texts, vectors: Space, bounds: Bou
     key = [FORMAT, by.source.fingerprint, precision, *files, sorted(sources), settings.candidates]
     if settings.view is not View.PLAIN:
         key += [settings.view, hash_file(job.run.path(LAYOUT.maps))]
+    key += ["same_document"] if settings.same_document else []
     width = width_of(settings.candidates, len(sources), len(documents))
     ranker = Ranker(vectors.documents, settings.block_size) if CandidateSource.DENSE in sources else None
     journal = Journal(journal_folder(home, "search", key), CANDIDATE, width)

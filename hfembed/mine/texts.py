@@ -53,17 +53,18 @@ class Column(Sequence[str]):
 
 
 class Texts:
-    """Ids, embedded texts and groups of the documents, by row."""
+    """Ids, embedded texts, groups and sources of the documents, by row; a source is what a chunk was cut from."""
 
     def __init__(self, documents: Path, folder: Path) -> None:
         """Copy what pull wrote to a file in `folder` that can be memory-mapped."""
         file = folder / "texts.arrow"
-        groups = _copy(documents, file)
+        groups, sources = _copy(documents, file)
         reader = pa.ipc.open_file(pa.memory_map(str(file)))
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self.ids = Column([batch.column("id") for batch in batches])
         self.texts = Column([batch.column("text") for batch in batches])
         self.groups: Rows = groups
+        self.sources: Rows = sources
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -74,14 +75,16 @@ class Texts:
         return pc.index_in(ids, value_set=self.ids.column())
 
 
-def _copy(documents: Path, file: Path) -> Rows:
-    """Write id and embedded text in batches; return the number of each document's group."""
-    numbers: dict[str, int] = {}
-    groups: list[Rows] = [np.empty(0, dtype=np.int64)]
+def _copy(documents: Path, file: Path) -> tuple[Rows, Rows]:
+    """Write id and embedded text in batches; return the number of each document's group, and of its source."""
+    numbers: dict[str, dict[str, int]] = {"group": {}, "document": {}}
+    found: dict[str, list[Rows]] = {name: [np.empty(0, dtype=np.int64)] for name in numbers}
     with pq.ParquetFile(documents) as table, pa.ipc.new_file(str(file), COLUMNS) as out:
-        for batch in table.iter_batches(BATCH, columns=["id", "title", "text", "group"]):
+        for batch in table.iter_batches(BATCH, columns=["id", "title", "text", *numbers]):
             read = batch.to_pydict()
             texts = [join_title(title, text) for title, text in zip(read["title"], read["text"], strict=True)]
             out.write_batch(pa.record_batch([batch.column("id"), pa.array(texts, pa.string())], schema=COLUMNS))
-            groups.append(np.array([numbers.setdefault(name, len(numbers)) for name in read["group"]], dtype=np.int64))
-    return np.concatenate(groups)
+            for column, known in numbers.items():
+                own = [known.setdefault(name, len(known)) for name in read[column]]
+                found[column].append(np.array(own, dtype=np.int64))
+    return np.concatenate(found["group"]), np.concatenate(found["document"])

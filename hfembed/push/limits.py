@@ -58,6 +58,7 @@ def _about_other_corpora(facts: Facts) -> Iterator[str]:
     lost = [f"{row['task']} ({row['delta']:+.4f})" for row in rows if row["delta"] < -POINT]
     if lost:
         yield f"**Forgotten.** On public tasks it is more than a point behind its base: {', '.join(lost)}."
+    yield from _about_contamination(facts)
     if not rows:
         yield "**One corpus.** Nothing outside it was measured: general benchmarks may have become better or worse."
 
@@ -99,6 +100,16 @@ def _about_languages(facts: Facts) -> Iterator[str]:
         yield "**Language.** The language of the corpus is not known to the tool that wrote this card."
 
 
+def _about_contamination(facts: Facts) -> Iterator[str]:
+    seen = {row["task"]: row.get("seen") or {} for row in facts.public["scores"]}
+    known = {task: shares for task, shares in seen.items() if any(shares.values())}
+    for task, shares in known.items():
+        yield (
+            f"**{task} is no proof.** Training saw {shares['queries']:.1%} of its queries and {shares['documents']:.1%} of "
+            "the documents that answer them."
+        )
+
+
 def _about_the_model(facts: Facts, serving: Serving) -> Iterator[str]:
     if facts.fold == "base":
         yield "**No change.** Nothing that was learned helped other kinds of query, so the weights are the base's."
@@ -106,6 +117,11 @@ def _about_the_model(facts: Facts, serving: Serving) -> Iterator[str]:
         yield (
             f"**sentence-transformers only.** The model ends in {', '.join(serving.modules[2:]) or 'its own module'}; "
             "an engine that reads the transformer alone would serve other vectors."
+        )
+    if not serving.pools_prompts:
+        yield (
+            "**Prompts are read, but left out of the mean.** Only sentence-transformers does so by itself; whoever pools "
+            "by hand leaves the tokens of the prompt out, the first of the text included, or serves other vectors."
         )
     quantized = next((row for row in facts.onnx if row["file"].endswith(QUANTIZED)), None)
     if quantized:

@@ -29,6 +29,7 @@ class Serving:
     onnx: tuple[str, ...]
     tokenizer: bool
     similarity: str = "cosine"
+    pools_prompts: bool = True
 
     @classmethod
     def read(cls, folder: Path) -> Serving:
@@ -36,17 +37,18 @@ class Serving:
         modules = _read(folder / "modules.json", [])
         names = tuple(str(module["type"]).rsplit(".", 1)[-1] for module in modules)
         places = [folder / module["path"] for module in modules if str(module["type"]).endswith(".Pooling")]
-        pooling = _pooling(_read(places[0] / "config.json", {})) if places else None
+        written = _read(places[0] / "config.json", {}) if places else {}
         config = _read(folder / "config_sentence_transformers.json", {})
         prompts = config.get("prompts") or {}
         onnx = folder / Path(LAYOUT.onnx).name
         return cls(
             modules=names,
-            pooling=pooling,
+            pooling=_pooling(written) if places else None,
             prompts={name: prompt for name, prompt in prompts.items() if prompt},
             onnx=tuple(name for name in (ONNX, QUANTIZED) if (onnx / name).is_file()),
             tokenizer=(folder / "tokenizer.json").is_file(),
             similarity=str(config.get("similarity_fn_name") or "cosine"),
+            pools_prompts=bool(written.get("include_prompt", True)),
         )
 
     @property
@@ -61,13 +63,21 @@ class Serving:
 
     @property
     def inference_server(self) -> bool:
-        """Whether text-embeddings-inference serves it."""
-        return self.plain and self.tokenizer and self.pooling in (*JAVASCRIPT_POOLINGS, "lasttoken")
+        """Whether text-embeddings-inference serves it; no other engine leaves a prompt out of the mean."""
+        return (
+            self.pools_prompts and self.plain and self.tokenizer and self.pooling in (*JAVASCRIPT_POOLINGS, "lasttoken")
+        )
 
     @property
     def javascript(self) -> bool:
         """Whether transformers.js serves it."""
-        return self.plain and self.tokenizer and self.pooling in JAVASCRIPT_POOLINGS and bool(self.onnx)
+        return (
+            self.pools_prompts
+            and self.plain
+            and self.tokenizer
+            and self.pooling in JAVASCRIPT_POOLINGS
+            and bool(self.onnx)
+        )
 
     @property
     def javascript_type(self) -> str:

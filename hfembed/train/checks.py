@@ -19,7 +19,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hfembed.embed import Role, Vectors, of_unit_length, unit
+from hfembed.labelled import PEOPLE
 from hfembed.ranking import mean_ndcg, top_documents
+from hfembed.recipe import LossType
 from hfembed.resources import sample_folder
 from hfembed.train.preconvergence import HIT_MAPS, HIT_PLAIN, part_ways
 
@@ -41,6 +43,10 @@ FORGOTTEN = 0.01
 VIEWS_PART = 0.005
 GRADIENT_JUMP, GRADIENTS_FIRST, GRADIENTS_KEPT = 10.0, 10, 100
 MAX_NEGATIVE_SHARE = 0.95
+FEW_ROWS, FEW_STEPS = 100, 50
+TINY_LOSS, TINY_UNTIL = 0.01, 0.1
+# A point, and how many times more than people's queries made ones may gain.
+FAMILY_LOSS, SYNTHETIC_TIMES = 0.01, 3.0
 # Scores are rounded, so a handful may stand above the cap they were mined under.
 MAX_FALSE_NEGATIVES = 0.005
 ROUNDING, SMALL = 1e-3, 1e-6
@@ -146,12 +152,56 @@ def warnings_of_log(log: Sequence[Mapping[str, Any]], steps: int) -> Iterator[st
             f"{last['effective_rank']:.0f}. Lower the learning rate, or raise the temperature."
         )
     yield from _views(looks)
+    yield from _zigzag(first, last)
     lost = first["general"] - last["general"]
     if lost > FORGOTTEN:
         yield (
             f"The model has forgotten some of what it knew: nDCG@10 on documents about something else fell by "
             f"{lost:.3f} at full strength. Lower the learning rate or the number of steps."
         )
+
+
+def warnings_of_phase(phase: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the size and the losses of a phase on the weights give cause to say."""
+    rows, steps = phase.get("rows"), phase["planned_steps"]
+    if rows is None:
+        return
+    if rows < FEW_ROWS:
+        yield (
+            f"A phase learns from {rows:,} rows only; {FEW_ROWS} are few. Add documents, or ask for more queries of each: "
+            "generate.kinds, or generate.llm.tasks"
+        )
+    if steps < FEW_STEPS:
+        yield (
+            f"A phase has {steps:,} steps only, too few to learn much. Set a smaller batch_size or accumulate, "
+            "or more epochs."
+        )
+    if phase.get("loss") == LossType.CONTRASTIVE:
+        yield from _memorised(phase["log"], steps)
+
+
+def _zigzag(first: Mapping[str, Any], last: Mapping[str, Any]) -> Iterator[str]:
+    """Tell where one way of asking pays for the others, and where people gain much less than what is made."""
+    gains = {
+        name.removeprefix("dev_"): last[name] - first[name]
+        for name in first
+        if name.startswith("dev_") and name in last
+    }
+    if last.get("dev", 0.0) > first.get("dev", 0.0):
+        for family, gain in gains.items():
+            if gain < -FAMILY_LOSS:
+                yield (
+                    f"The mean on dev rises, but {family} fall by {-gain:.3f} nDCG@10: one way of asking pays for the "
+                    "others. Give its kinds more weight (kinds of the phase, or generate.weights), or lower the learning rate."
+                )
+    made = [gain for family, gain in gains.items() if family != PEOPLE]
+    if PEOPLE in gains and made:
+        mean = statistics.mean(made)
+        if mean > FAMILY_LOSS and mean > SYNTHETIC_TIMES * gains[PEOPLE]:
+            yield (
+                f"What is learned is the style of made queries: they gain {mean:.3f} nDCG@10 on dev, people's "
+                f"{gains[PEOPLE]:.3f}. Mix more kinds of query, give people's own to learn from (generate.pairs), or train less."
+            )
 
 
 def _separation(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:
@@ -185,6 +235,16 @@ def _views(looks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 "(--set train.phases.0.view_share=0.5), or lower the learning rate."
             )
             return
+
+
+def _memorised(log: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:
+    """Tell where the loss is all but zero after a few steps: what is known already teaches nothing."""
+    early = [entry["loss"] for entry in log if "loss" in entry and entry.get("step", 0) <= TINY_UNTIL * steps]
+    if len(early) > 1 and statistics.median(early[len(early) // 2 :]) < TINY_LOSS:
+        yield (
+            f"The loss is below {TINY_LOSS} after {TINY_UNTIL:.0%} of the steps: the negatives are too easy, or the rows "
+            "are known by heart. Mine harder ones (--set mine.cap.value=0.98), or set fewer epochs."
+        )
 
 
 def _others(looks: Sequence[Mapping[str, Any]], steps: int) -> Iterator[str]:

@@ -8,12 +8,12 @@ which would serve the base under the tuned name.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hfembed.embed import Precision, Role, Vectors, prompt_of
-from hfembed.encoder import keeps_lengths, tokens_of
+from hfembed.encoder import keeps_lengths, pools_prompts, tokens_of
 from hfembed.events import Reporter
 from hfembed.recipe import Fold
 from hfembed.train.adapter import Map
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
+EMBEDDING = "sentence_embedding"
 WARMUP_STEPS = 10
 # Batches are cut from this many at a time, sorted by length: little padding, still well mixed.
 BUCKET_BATCHES = 20
@@ -52,7 +53,7 @@ def fold_map(
     model.eval()  # no dropout: the targets are exact
     for batch in report.each(order, "folding the map into the last layer", len(order), "steps"):
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=precision is Precision.BF16):
-            produced = model(_features(model, [texts[at] for at in batch]))["sentence_embedding"].float()
+            produced = _encode(model, [texts[at] for at in batch]).float()
         wanted = torch.tensor(targets[batch], device=produced.device)
         if lengths_count:  # half of what this is for vectors of length one: their distance in cosine
             loss = ((produced - wanted).square().sum(1) / wanted.square().sum(1)).mean() / 2
@@ -95,8 +96,23 @@ def _only_last_layer(model: SentenceTransformer) -> list[torch.nn.Parameter]:
     return chosen
 
 
-def _features(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> dict[str, Any]:
-    return tokens_of(model, [prompt_of(model, role) + text for text, role in batch])
+def _encode(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> torch.Tensor:
+    """Return the vectors of texts in their roles; together, unless one prompt of a batch is to be left out of them."""
+    import torch
+
+    if pools_prompts(model):
+        together: torch.Tensor = model(tokens_of(model, [prompt_of(model, role) + text for text, role in batch]))[
+            EMBEDDING
+        ]
+        return together
+    places = {role: [at for at, (_, own) in enumerate(batch) if own is role] for role in Role}
+    found = {
+        role: model(tokens_of(model, [batch[at][0] for at in own], prompt_of(model, role)))[EMBEDDING]
+        for role, own in places.items()
+        if own
+    }
+    order = [at for role in found for at in places[role]]
+    return torch.cat(list(found.values()))[np.argsort(order)]
 
 
 def _batches(lengths: list[int], size: int, seed: int) -> Iterator[list[int]]:

@@ -21,6 +21,8 @@ from hfembed.recipe import LossType, Tuning, View
 from hfembed.train.batches import Drawing, Keys
 
 COLUMNS = ("query", "positive")
+# Losses whose documents may be compared with the queries of other rows.
+RANKED = (LossType.CONTRASTIVE, LossType.M3, LossType.SIMILARITY_DISTILL)
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,16 @@ class TrainingRows:
         """Return how many rows there are."""
         return len(self.queries)
 
-    def drawing(self, *, in_batch: bool) -> Drawing:
-        """Return what decides how rows are put together; without in-batch negatives negatives are free to be."""
+    def drawing(self, phase: Tuning) -> Drawing:
+        """Return what decides how rows are put together; without in-batch negatives negatives are free to be.
+
+        Rows that see nothing of one another stand beside one another as they come.
+        """
         lengths = np.array([len(text) for text in self.positives], dtype=np.int64)
         nothing: list[Keys] = [frozenset()] * len(self)
-        return Drawing(self.weights, lengths, self.right, self.wrong if in_batch else nothing)
+        alone = phase.loss in RANKED and not phase.in_batch
+        in_batch = not alone and phase.loss is not LossType.LATE_INTERACTION
+        return Drawing(self.weights, lengths, nothing if alone else self.right, self.wrong if in_batch else nothing)
 
     def columns(self, labels: list[Any] | None = None, *, negatives: bool = True) -> dict[str, list[Any]]:
         """Return the columns as the trainer reads them; `labels` are a teacher's."""
@@ -131,6 +138,8 @@ def _answers(read: Mapping[str, list[Any]], group_of: Mapping[str, str]) -> list
 
 
 def _weights(kinds: list[str], weights: npt.NDArray[np.float64], phase: Tuning) -> npt.NDArray[np.float64]:
+    if not phase.weighted:
+        weights = np.ones_like(weights)
     if not phase.kinds:
         return weights
     factors: dict[str, float] = {str(kind): factor for kind, factor in phase.kinds.items()}

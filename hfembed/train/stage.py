@@ -14,7 +14,7 @@ from hfembed.recipe import Phase, Tuning
 from hfembed.run import LAYOUT, write_json
 from hfembed.stage import Job, Outcome, require
 from hfembed.train.checkpoints import forget_others
-from hfembed.train.checks import false_negatives, warnings_of_log, warnings_of_rows
+from hfembed.train.checks import false_negatives, warnings_of_log, warnings_of_phase, warnings_of_rows
 from hfembed.train.coherence import Coherence, measure_coherence
 from hfembed.train.curves import thin, write_curves
 from hfembed.train.heads import warnings_of_heads
@@ -91,6 +91,7 @@ def _warnings(phases: list[dict[str, Any]]) -> Iterator[str]:
     for phase in phases:
         yield from warnings_of_log(phase["log"], phase["planned_steps"])
         yield from warnings_of_heads(phase["log"])
+        yield from warnings_of_phase(phase)
         if phase.get("rows_per_batch", 0) < phase.get("batch_size", 0) * MIN_FILLED:
             yield (
                 f"Batches of {phase['batch_size']} hold {phase['rows_per_batch']:.1f} rows on the mean: more would answer "

@@ -187,7 +187,7 @@ def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTra
         learning_rate=phase.peak(),
         learning_rate_mapping=of_heads,
         weight_decay=phase.weight_decay,
-        warmup_steps=round(phase.warmup * math.ceil(len(task.batches) / phase.accumulate)),
+        warmup_steps=_warmup(phase, math.ceil(len(task.batches) / phase.accumulate)),
         lr_scheduler_type="constant_with_warmup" if task.pilot else "cosine",
         max_grad_norm=GRADIENT_CLIP,
         use_cpu=model.device.type == "cpu",
@@ -203,6 +203,10 @@ def _arguments(model: SentenceTransformer, task: Task) -> SentenceTransformerTra
         report_to=[str(name) for name in task.trackers if name is not Tracker.TENSORBOARD] or "none",
         dataloader_pin_memory=model.device.type == "cuda",
     )
+
+
+def _warmup(phase: Tuning, steps: int) -> int:
+    return round(phase.warmup * steps) if phase.warmup_steps is None else min(phase.warmup_steps, steps)
 
 
 def prompts_of(model: SentenceTransformer, columns: list[str]) -> dict[str, str]:

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 LENGTH_STEP = 8
 SHARE_READ = 0.95
 LENGTH_SAMPLE = 2_000
-# Losses whose documents may be compared with the queries of other rows.
-RANKED = (LossType.CONTRASTIVE, LossType.M3, LossType.SIMILARITY_DISTILL)
 
 
 def train_weights(part: Part) -> dict[str, Any]:
@@ -67,7 +65,8 @@ def train_weights(part: Part) -> dict[str, Any]:
     dev = read_dev(job, documents, learned, read_asked(job, documents))
     model = add_heads(load_model(part.source), job.recipe.train.heads)
     _refuse_lost_ends(model, rows)
-    phases = list(_settled(phases, model, job.report))
+    settled = _settled(phases, model, job.report)
+    phases = [phase.for_rows(len(found), processes()) for phase, found in zip(settled, rows, strict=True)]
     before = weights_of(model)
     results = []
     for number, (phase, found) in enumerate(zip(phases, rows, strict=True)):
@@ -164,7 +163,9 @@ class _Training:
             job.report.note(watch.reason)
         result = {
             "method": str(self.phase.method),
+            "loss": str(self.phase.loss),
             "batch_size": self.phase.batch_size,
+            "rows_per_step": self.phase.batch_size * self.phase.accumulate * processes(),
             "rows": len(self.rows),
             "rows_drawn": len(np.unique(np.concatenate(task.batches))),
             "rows_per_batch": round(float(np.mean([len(batch) for batch in task.batches])), 2),
@@ -225,9 +226,8 @@ class _Training:
 
     def _plan(self) -> list[list[int]]:
         phase = self.phase
-        alone = phase.loss is LossType.LATE_INTERACTION or (phase.loss in RANKED and not phase.in_batch)
         return plan_batches(
-            self.rows.drawing(in_batch=not alone),
+            self.rows.drawing(phase),
             phase.batch_size,
             self.seed,
             epochs=phase.epochs,

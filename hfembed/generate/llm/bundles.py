@@ -27,6 +27,28 @@ def bundle(documents: Documents, rows: Sequence[int], splits: Sequence[Split], s
     return made
 
 
+def whole_documents(documents: Documents, rows: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """Return all chunks of every source document whose first one is among the rows, in their order.
+
+    A document of more than `most` characters is taken in parts.
+    """
+    parts: dict[str, list[int]] = defaultdict(list)
+    for row, source in enumerate(documents.documents):
+        parts[source].append(row)
+    wanted, found = set(rows), []
+    for own in parts.values():
+        if own[0] not in wanted:
+            continue
+        held: list[int] = []
+        for row in own:
+            if held and sum(len(documents.bodies[other]) for other in (*held, row)) > most:
+                found.append(tuple(held))
+                held = []
+            held.append(row)
+        found.append(tuple(held))
+    return found
+
+
 def _of_one_source(documents: Documents, rows: Iterable[int], size: int) -> list[tuple[int, ...]]:
     parts: dict[str, list[int]] = defaultdict(list)
     for row in rows:

@@ -43,8 +43,11 @@ def _artifacts(desk: Desk, unit: Unit) -> Generator[Ask, Any, list[Artifact]]:
 
 def _questions(desk: Desk, unit: Unit, task: LlmTask, count: int, about: list[Artifact]) -> Answered:
     settings = desk.settings.llm.questions
-    reasoning = mix(settings.reasoning, count, unit.number)
-    types = mix(settings.types, count, unit.number) if task is LlmTask.QUESTION else [task.value] * count
+    # Both tasks of a unit draw from one row of kinds, so that together they are as mixed as either alone.
+    asked = {kind: unit.tasks.get(kind, 0) for kind in (LlmTask.QUESTION, LlmTask.MULTI_HOP)}
+    before = asked[LlmTask.QUESTION] if task is LlmTask.MULTI_HOP else 0
+    reasoning = mix(settings.reasoning, count, unit.number * sum(asked.values()) + before)
+    types = mix(settings.types, count, unit.number * count) if task is LlmTask.QUESTION else [task.value] * count
     plan = [{"query_type": kind, "reasoning_type": how} for kind, how in zip(types, reasoning, strict=True)]
     values = {
         "count": count, "plan": plan, "artifacts": about, "max_hops": settings.max_hops,
@@ -64,8 +67,8 @@ def _question(desk: Desk, unit: Unit, item: Question) -> Query | None:
         reason = "unknown_document"
     elif {number for hop in item.hops for number in hop.documents} != set(numbers):
         reason = "hops_do_not_match"
-    elif len(item.hops) > settings.max_hops or len(item.hops) < len(numbers):
-        reason = "wrong_hops"
+    elif not item.hops or len(item.hops) > settings.max_hops or (not settings.whole and len(item.hops) < len(numbers)):
+        reason = "wrong_hops"  # chunks of one document may say together what one hop finds
     elif item.complexity < settings.min_complexity:
         reason = "too_easy"
     if reason is not None:
@@ -73,7 +76,7 @@ def _question(desk: Desk, unit: Unit, item: Question) -> Query | None:
         return None
     desk.hops[len(item.hops)] += 1
     several = len(numbers) > 1
-    desk.seen["got_multi_hop"] += several
+    desk.seen["got_multi_hop"] += several and len(item.hops) > 1
     details = {
         "answer": item.answer, "complexity": str(item.complexity), "hops": str(len(item.hops)),
         "query_type": item.query_type, "reasoning_type": item.reasoning_type,
@@ -146,7 +149,7 @@ TASKS: Mapping[LlmTask, Callable[[Desk, Unit, LlmTask, int, list[Artifact]], Ans
 }
 
 
-def mix(shares: Mapping[Choice, int], count: int, turn: int) -> list[str]:
-    """Return `count` choices; over many turns each comes as often as its share says."""
+def mix(shares: Mapping[Choice, int], count: int, start: int) -> list[str]:
+    """Return `count` choices from a place in a row that never ends, where each comes as often as its share says."""
     offered = [choice.value for choice, share in shares.items() for _ in range(share)] or [ReasoningType.FACTUAL.value]
-    return [offered[(turn * count + at) % len(offered)] for at in range(count)]
+    return [offered[(start + at) % len(offered)] for at in range(count)]

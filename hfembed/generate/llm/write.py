@@ -12,7 +12,7 @@ from typing import Any
 
 from hfembed.corpus import Documents
 from hfembed.errors import RecipeError, StageError
-from hfembed.generate.llm.bundles import bundle
+from hfembed.generate.llm.bundles import bundle, whole_documents
 from hfembed.generate.llm.checks import warn_of_troubles
 from hfembed.generate.llm.desk import Desk, Unit
 from hfembed.generate.llm.endpoint import Endpoint
@@ -29,6 +29,9 @@ from hfembed.hub import stored_token
 from hfembed.recipe import GenerateMethod, Llm, LlmTask
 from hfembed.run import LAYOUT
 from hfembed.stage import Job, require
+
+# What is asked about a source document with all its chunks in view, where the recipe wants it.
+ABOUT_SEVERAL = (LlmTask.QUESTION, LlmTask.MULTI_HOP)
 
 
 @dataclass
@@ -60,6 +63,14 @@ def plan_units(job: Job, documents: Documents, rows: Sequence[int], splits: Sequ
         wanted = choose_tasks(asking, wanted, job.recipe.generate, job.report)
     alone: dict[LlmTask, int] = {task: count for task, count in wanted.items() if task is not LlmTask.MULTI_HOP}
     groups: list[tuple[tuple[int, ...], dict[LlmTask, int]]] = []
+    questions = {task: count for task, count in wanted.items() if task in ABOUT_SEVERAL}
+    if settings.questions.whole and questions and asking is None:
+        whole = whole_documents(documents, rows, settings.max_chars)
+        groups += [(members, questions) for members in whole if len(members) > 1]
+        if others := {task: count for task, count in alone.items() if task not in questions}:
+            groups += [((row,), others) for row in rows]
+        alone = {task: count for task, count in alone.items() if task in questions}
+        rows = [members[0] for members in whole if len(members) == 1]
     if alone:
         groups += [((row,), alone) for row in rows]
     if LlmTask.MULTI_HOP in wanted:
