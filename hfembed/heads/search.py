@@ -71,8 +71,8 @@ def read_texts(
     task = (report or silent()).task("reading texts token by token", len(texts), "texts")
     with file.open("wb") as kept:
         for start in range(0, len(texts), BATCH):  # by length, so that little is padding
-            batch = [prompt + texts[at] for at in order[start : start + BATCH]]
-            read = _read(model, batch, precision)
+            batch = [texts[at] for at in order[start : start + BATCH]]
+            read = _read(model, batch, prompt, precision)
             vectors.append(read.vectors)
             weights += [read.weights] if read.weights is not None else []
             for tokens in read.tokens:
@@ -98,7 +98,7 @@ class _Read:
     tokens: list[npt.NDArray[np.float16]]
 
 
-def _read(model: SentenceTransformer, texts: Sequence[str], precision: Precision) -> _Read:
+def _read(model: SentenceTransformer, texts: Sequence[str], prompt: str, precision: Precision) -> _Read:
     import torch
     from scipy.sparse import csr_matrix
 
@@ -110,7 +110,7 @@ def _read(model: SentenceTransformer, texts: Sequence[str], precision: Precision
         torch.inference_mode(),
         torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=precision is Precision.BF16),
     ):
-        found = model(tokens_of(model, texts))
+        found = model(tokens_of(model, texts, prompt))
     weights, tokens = None, []
     if TOKEN_WEIGHTS in found:
         weights = csr_matrix(spread(found[TOKEN_WEIGHTS].float(), found[IDS], len(model.tokenizer)).cpu().numpy())
