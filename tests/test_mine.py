@@ -494,6 +494,22 @@ def test_warnings_name_the_remedy():
     assert not listener
 
 
+def test_negatives_out_of_balance_are_told_of_with_the_remedy():
+    facts = {"short_rows": {"share": 0.0}, "median_ratio": 0.8, "suspected_false_negatives": 0.0}
+    even = {"near_share": 0.5, "gini": 0.3, "most_used": 5, "usage_cap": 5}
+    for sampler, words in (
+        (even, []),
+        ({**even, "near_share": 0.3}, ["30% of the negatives are near ones"]),
+        ({**even, "near_share": 0.7, "gini": 0.6}, ["70% of the negatives are near ones", "(Gini 0.60)"]),
+        ({**even, "most_used": 7}, ["serves as a negative 7 times, where 5 was to be the most"]),
+    ):
+        listener = Listener()
+        warn({**facts, "sampler": sampler}, Reporter("mine", Events(listeners=[listener])), Mine())
+        said = listener.messages("warning")
+        assert len(said) == len(words) and all(part in sentence for part, sentence in zip(words, said, strict=True))
+        assert all("--set " in sentence for sentence in said)
+
+
 def test_other_settings_reuse_the_candidates_that_were_found(mined: Run, monkeypatch: pytest.MonkeyPatch):
     mine_again(mined)
     monkeypatch.setattr(Ranker, "top", lambda *_: pytest.fail("searched again"))
