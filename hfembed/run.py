@@ -52,6 +52,7 @@ class Layout:
     results: str = "results"
     onnx_report: str = "model/onnx/export.json"
     push: str = "push/push.json"
+    leaderboard: str = "push/leaderboard"
     launch: str = "launch.json"
     launch_log: str = "launch.log"
     outcome: str = "outcome.json"

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from hfembed.errors import StageError
 from hfembed.hub import Published, Upload, collect
 from hfembed.push.deliver import deliver
-from hfembed.push.facts import run_facts
+from hfembed.push.facts import Facts, run_facts
+from hfembed.push.leaderboard import write_leaderboard
 from hfembed.push.uploads import make_uploads, warnings_about
 from hfembed.run import LAYOUT, write_json
 from hfembed.stage import Job, Outcome
@@ -35,7 +36,18 @@ def push(job: Job) -> Outcome:
             done.append(deliver(upload, job.out, job.report, *_what_to_compare(job, upload)))
     published = [asdict(entry) for entry in done]
     write_json(job.out / Path(LAYOUT.push).name, published)
-    return Outcome(counts={"commits": len(done)}, facts={"published": published, **_collect(job, done)})
+    found = {"published": published, **_collect(job, done), **_submission(job, facts, done)}
+    return Outcome(counts={"commits": len(done)}, facts=found)
+
+
+def _submission(job: Job, facts: Facts, done: list[Published]) -> dict[str, list[str]]:
+    """Write what mteb's leaderboard asks for, where public tasks were scored and the model has a revision."""
+    model = next((entry for entry in done if entry.kind == "model"), None)
+    if model is None or not facts.public["scores"]:
+        return {}
+    written = write_leaderboard(facts, model, job.out / Path(LAYOUT.leaderboard).name)
+    job.report.note(f"to submit to mteb's leaderboard: {job.run.path(LAYOUT.leaderboard)}, see its README.md")
+    return {"leaderboard": written}
 
 
 def _collect(job: Job, done: list[Published]) -> dict[str, str]:

@@ -8,7 +8,7 @@ which would serve the base under the tuned name.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,9 +101,7 @@ def _encode(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> torch.
     import torch
 
     if pools_prompts(model):
-        together: torch.Tensor = model(tokens_of(model, [prompt_of(model, role) + text for text, role in batch]))[
-            EMBEDDING
-        ]
+        together: torch.Tensor = model(_features(model, batch))[EMBEDDING]
         return together
     places = {role: [at for at, (_, own) in enumerate(batch) if own is role] for role in Role}
     found = {
@@ -113,6 +111,10 @@ def _encode(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> torch.
     }
     order = [at for role in found for at in places[role]]
     return torch.cat(list(found.values()))[np.argsort(order)]
+
+
+def _features(model: SentenceTransformer, batch: list[tuple[str, Role]]) -> dict[str, Any]:
+    return tokens_of(model, [prompt_of(model, role) + text for text, role in batch])
 
 
 def _batches(lengths: list[int], size: int, seed: int) -> Iterator[list[int]]:
