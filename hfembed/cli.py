@@ -18,6 +18,7 @@ from hfembed import (
     cli_hub,
     cli_launch,
     cli_presets,
+    cli_serve,
     cli_space,
 )
 from hfembed.cli_base import Format, FormatOption, command_errors, from_anywhere, prepare_process, run_name
@@ -279,6 +280,7 @@ app.command()(cli_launch.logs)
 app.command()(cli_launch.cancel)
 app.command()(cli_presets.compare_presets)
 app.command()(cli_domains.domains)
+app.command()(cli_serve.serve)
 app.command(hidden=True)(cli_launch.work)
 
 
