@@ -14,7 +14,20 @@ if TYPE_CHECKING:
     from hfembed.serve.model import Served
     from hfembed.serve.server import Endpoint
 
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Score what is served there on the run's test, and compare with its model."),
+]
+ServedOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The model's name at the endpoint, where that has several.")
+]
+KeyOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The environment variable that holds the endpoint's key.")
+]
+
 DEFAULT = Limits()
+# The exit code where an endpoint does not give what was tested.
+DIFFERENT = 1
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -73,20 +86,35 @@ def serve(
         serve_model(model, wishes, limits, keys, (host, port), announce)
 
 
-def _announce(endpoint: Endpoint, served: Served, has_keys: bool, host: str, output: Format) -> None:
-    from rich.markup import escape
+def evaluate_endpoint(what: str, url: str, served: str | None, key_env: str | None, output: Format) -> None:
+    """Say whether an endpoint ranks a run's test as the run's model does; where not, the exit code is 1."""
+    with command_errors(output):
+        from hfembed import terminal, terminal_serve
+        from hfembed.events import Events, Reporter
+        from hfembed.run import Run
+        from hfembed.serve import read_keys
+        from hfembed.serve.parity import compare_endpoint
 
-    from hfembed import terminal
+        key = next(iter(read_keys(key_env, None)), None)
+        with terminal.screen() as listener:
+            report = Reporter("evaluate", Events(listeners=[listener]))
+            found = compare_endpoint(Run.open(Path(what)), url, key, served, report)
+        if output is Format.JSON:
+            terminal.print_json(found.to_json())
+        else:
+            terminal_serve.show_parity(found)
+        if not found.same:
+            raise typer.Exit(DIFFERENT)
+
+
+def _announce(endpoint: Endpoint, served: Served, has_keys: bool, host: str, output: Format) -> None:
+    from hfembed import terminal, terminal_serve
 
     if output is Format.JSON:
         values = {"url": f"{endpoint.url}/v1", "model": served.name, "backend": str(served.backend)}
         terminal.print_json({**values, "dimensions": endpoint.service.dimensions, "key": has_keys})
         return
-    words = terminal.words
-    words.print(f"[bold]{escape(served.name)}[/] at [link={endpoint.url}]{endpoint.url}[/]/v1")
-    words.print(f"[dim]{served.backend}, {served.precision}; {endpoint.url}/docs describes it. Ctrl-C ends it.[/]")
-    if not has_keys and host not in LOOPBACK:
-        words.print(f"Everybody who reaches {host} can use it: set HFEMBED_API_KEY to demand a key.")
+    terminal_serve.show_endpoint(endpoint.url, served, has_keys=has_keys or host in LOOPBACK)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
