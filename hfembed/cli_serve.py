@@ -55,6 +55,9 @@ def serve(
         str | None, typer.Option(metavar="A,B", help="Shorter vectors that the model was trained to give; a run knows.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all when not given.")] = None,
+    batches: Annotated[
+        int | None, typer.Option(min=1, help="Batches computed at a time with onnx; as many as threads when not given.")
+    ] = None,
     most_texts: Annotated[int, typer.Option(min=1, help="Texts that one request may hold.")] = DEFAULT.texts,
     most_tokens: Annotated[int, typer.Option(min=1, help="Tokens that one request may hold.")] = DEFAULT.tokens,
     most_bytes: Annotated[int, typer.Option(min=1, help="Bytes that one request may hold.")] = DEFAULT.body,
@@ -76,7 +79,12 @@ def serve(
 
         keys = read_keys(api_key_env, api_key_file, demanded=api_key)
         wishes = Wishes(
-            backend=backend, precision=precision, name=name, dimensions=_numbers(dimensions), threads=threads
+            backend=backend,
+            precision=precision,
+            name=name,
+            dimensions=_numbers(dimensions),
+            threads=threads,
+            batches=batches,
         )
         limits = Limits(most_texts, most_tokens, most_bytes, queue_texts, queue_tokens, not refuse_long)
 

@@ -44,7 +44,9 @@ def open_endpoint(
     quiet()
     listener = take_address(*address)  # before the model is loaded: a port that is taken is said at once
     served = find_served(model, wishes)
-    return Endpoint(Service(served, open_engine(served, wishes.threads), limits, keys), listener), served
+    return Endpoint(
+        Service(served, open_engine(served, wishes.threads, wishes.batches), limits, keys), listener
+    ), served
 
 
 def read_keys(variable: str | None, file: Path | None, *, demanded: bool = False) -> list[str]:

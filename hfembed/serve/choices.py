@@ -25,7 +25,7 @@ class Precision(StrEnum):
 class Wishes:
     """What the one who serves a model says about it; what is not said follows from its files.
 
-    threads: of the processor, for computing.
+    threads: of the processor, for computing. batches: how many are computed at a time.
     """
 
     backend: Backend | None = None
@@ -33,6 +33,7 @@ class Wishes:
     name: str | None = None
     dimensions: tuple[int, ...] = ()
     threads: int | None = None
+    batches: int | None = None
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,14 @@ class Engine(Protocol):
         """Return the vectors of texts."""
 
 
-def open_engine(served: Served, threads: int | None = None) -> Engine:
-    """Load a model. threads: of the processor, for computing; all that this process may use when not given."""
+def open_engine(served: Served, threads: int | None = None, batches: int | None = None) -> Engine:
+    """Load a model.
+
+    threads: of the processor, for one batch; all that this process may use when not given. batches: how many are
+    computed at a time by onnxruntime, whose threads help with whichever needs them; one for each of them when not given.
+    """
     count = threads or usable_processors()
-    return OnnxEngine(served, count) if served.backend is Backend.ONNX else TorchEngine(served, count)
+    return OnnxEngine(served, count, batches) if served.backend is Backend.ONNX else TorchEngine(served, count)
 
 
 def usable_processors() -> int:
@@ -65,7 +69,7 @@ class OnnxEngine:
 
     batch_tokens, fixed_tokens = CPU_TOKENS, CPU_FIXED
 
-    def __init__(self, served: Served, threads: int) -> None:
+    def __init__(self, served: Served, threads: int, batches: int | None = None) -> None:
         """Load the graph of a model."""
         require("serve", "onnxruntime", "tokenizers")
         import onnxruntime
@@ -86,7 +90,7 @@ class OnnxEngine:
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._pooling = served.files.pooling
         self._scales = not served.files.keeps_lengths
-        self.workers = max(1, min(threads, MOST_WORKERS))
+        self.workers = batches or max(1, min(threads, MOST_WORKERS))
         self.tokens = _read_tokens(served)
         self.prompts = served.files.prompts
         self.default = default_prompt(served.source.path)

@@ -224,7 +224,7 @@ def test_a_wrong_key_is_refused_and_each_of_several_is_taken(served_run: Path):
         ({"input_type": "poem"}, 400, "input_type"),
         ({"truncate": "START"}, 400, "truncate"),
         ({"input": ["a"] * 2049}, 400, "input"),
-        ({"input": ["word " * 200] * 2048, "truncate": "END"}, 200, None),
+        ({"input": ["a"] * 2048, "truncate": "END"}, 200, None),
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-EXAMPLES = 25
+EXAMPLES = 15
 CHECKS = [
     not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance,
     unsupported_method,
