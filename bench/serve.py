@@ -24,6 +24,7 @@ import json
 import os
 import random
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -78,6 +79,7 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 
 def main() -> None:
     """Measure and print."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the servers, too
     arguments = parse()
     texts = some_texts(arguments.texts)
     folder = arguments.model / LAYOUT.model if (arguments.model / LAYOUT.recipe).is_file() else arguments.model

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from hfembed import __version__
 from hfembed.serve.metrics import CONTENT_TYPE
+from hfembed.serve.page import write_page
 from hfembed.serve.refusals import RefusalError, failed, invalid, no_model, stopping, too_large
 from hfembed.serve.service import Service
 from hfembed.serve.wire import Embeddings, EmbeddingsRequest, ErrorAnswer, read_request
@@ -53,6 +54,7 @@ def build_app(service: Service) -> FastAPI:
         version=__version__,
         description=f"Embeddings of `{service.served.name}`, as OpenAI's clients ask for them.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -144,6 +146,14 @@ async def ready(request: Request) -> dict[str, Any]:
 async def metrics(request: Request) -> Response:
     """Return what Prometheus scrapes."""
     return Response(request.app.state.service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """Return a page that says what is taken and given."""
+    name = request.app.state.service.served.name
+    page = write_page(request.app.openapi(), name, str(request.base_url).rstrip("/"))
+    return Response(page, media_type="text/html")
 
 
 def _describe(service: Service) -> dict[str, Any]:

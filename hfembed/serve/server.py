@@ -21,6 +21,8 @@ from hfembed.serve.service import Service
 START_SECONDS = 30
 # How long at least clients are told to go elsewhere, before the door is closed.
 LINGER_SECONDS = 0.5
+# Longer than clients keep an idle connection: one that the server closes may just be taken for the next request.
+KEEP_ALIVE_SECONDS = 75
 # What is left by then is clients that do not take their answers.
 SLOW_CLIENT_SECONDS = 10
 # Threads hand over this often: one that computes waits little for those that read requests.
@@ -55,6 +57,7 @@ class Endpoint(uvicorn.Server):
             lifespan="on",
             ws="none",
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=SLOW_CLIENT_SECONDS,
         )
         super().__init__(config)

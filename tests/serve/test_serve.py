@@ -13,6 +13,8 @@ import openai
 import pytest
 from serving import NAME, client_of, start, vectors_of
 
+from hfembed.serve.wire import EmbeddingsRequest
+
 TEXTS = [
     "The pump of unit 3 leaks after 6 hours of work.",
     "hinge",
@@ -187,6 +189,13 @@ def test_health_readiness_metrics_and_description_need_no_key(served_run: Path):
     assert 'hfembed_requests_total{status="200"} 1.0' in lines
     assert f"hfembed_texts_total {len(TEXTS)}.0" in lines and "hfembed_cut_texts_total 1.0" in lines
     assert "hfembed_waiting_tokens 0.0" in lines
+
+
+def test_the_page_shows_every_field_with_examples_and_loads_nothing_from_elsewhere(endpoint: Any):
+    page = httpx.get(f"{endpoint.url}/docs", headers={"Host": "a.example<b>"}).text
+    assert all(f"<code>{field}</code>" in page for field in EmbeddingsRequest.model_fields)
+    assert "POST /v1/embeddings" in page and f"&quot;model&quot;: &quot;{NAME}&quot;" in page
+    assert "src=" not in page and "@import" not in page and "<b>" not in page
 
 
 # Refusals
