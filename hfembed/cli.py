@@ -18,6 +18,7 @@ from hfembed import (
     cli_hub,
     cli_launch,
     cli_presets,
+    cli_serve,
     cli_space,
 )
 from hfembed.cli_base import Format, FormatOption, command_errors, from_anywhere, prepare_process, run_name
@@ -211,10 +212,16 @@ def evaluate(
     queries: Annotated[Path | None, typer.Option(metavar="FILE", help="Score MODEL on your own queries.")] = None,
     qrels: Annotated[Path | None, typer.Option(metavar="FILE", help="Which documents answer them.")] = None,
     base: Annotated[str | None, typer.Option(metavar="MODEL", help="A model to compare with on your queries.")] = None,
+    endpoint: cli_serve.EndpointOption = None,
+    served: cli_serve.ServedOption = None,
+    api_key_env: cli_serve.KeyOption = None,
     settings: SetOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Score base, tuned and BM25 on the held-out test, with a verdict; or any model on your own queries."""
+    if endpoint is not None:
+        cli_serve.evaluate_endpoint(what, endpoint, served, api_key_env, output)
+        return
     if queries is None and not (corpus or qrels or base):
         _run_stage("evaluate", Path(what), settings or [], output, _public_tasks(tasks, benchmark))
         return
@@ -279,6 +286,7 @@ app.command()(cli_launch.logs)
 app.command()(cli_launch.cancel)
 app.command()(cli_presets.compare_presets)
 app.command()(cli_domains.domains)
+app.command()(cli_serve.serve)
 app.command(hidden=True)(cli_launch.work)
 
 

@@ -4,7 +4,16 @@ from hfembed.hub.chat import Chat, is_forbidden_offline
 from hfembed.hub.collections import collect
 from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, stream_dataset
 from hfembed.hub.identity import JOB_TOKEN, acting_as, is_visitor, job_token, process_environment, stored_token
-from hfembed.hub.models import REPO_ID, TUNED, ModelSource, bring_model, fingerprint_model, local_model, locate_model
+from hfembed.hub.models import (
+    REPO_ID,
+    TUNED,
+    ModelSource,
+    bring_graph,
+    bring_model,
+    fingerprint_model,
+    local_model,
+    locate_model,
+)
 from hfembed.hub.publish import Published, Upload, publish, read_back
 from hfembed.hub.tokenizers import TokenizerSource, locate_tokenizer
 
@@ -18,6 +27,7 @@ __all__ = [
     "TokenizerSource",
     "Upload",
     "acting_as",
+    "bring_graph",
     "bring_model",
     "collect",
     "dataset_file",

@@ -122,6 +122,18 @@ def bring_model(name: str, folder: Path, most_bytes: int) -> str:
     return str(info.sha)
 
 
+def bring_graph(source: ModelSource, name: str) -> Path | None:
+    """Return an ONNX file of a located model, brought from the Hub where that is where it lies; None where it has none."""
+    if source.revision is not None and not (source.path / name).is_file():
+        from huggingface_hub import snapshot_download
+
+        with hub_errors(f"model {source.name}"):
+            snapshot_download(
+                source.name, revision=source.revision, allow_patterns=[name, f"{name}_data"], token=token_option()
+            )
+    return source.path / name if (source.path / name).is_file() else None
+
+
 def _hub_model(repo: str, revision: str | None) -> ModelSource:
     from huggingface_hub import snapshot_download
 
