@@ -118,6 +118,7 @@ def test_both_repos_are_on_the_hub(done: Done, tmp_path: Path, monkeypatch: pyte
         assert {"README.md", "model.safetensors", "onnx/model.onnx"} <= names
         card = Path(api.hf_hub_download("demo/apex", "README.md")).read_text(encoding="utf-8")
         assert "view entity_map" in card and "before all is learned" in card
+        assert "The right document comes first (hit@1" in card and "on entity maps, which nobody searches" in card
 
 
 # Maps
