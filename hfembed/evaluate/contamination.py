@@ -85,7 +85,7 @@ def _queries(searched: Sequence[Mapping[str, Any]], others: Sequence[Any]) -> It
 
 def _answers(split: Mapping[str, Any]) -> Iterator[str]:
     wanted = {name for judged in split["relevant_docs"].values() for name, grade in judged.items() if grade > 0}
-    for document in split["corpus"]:
-        if document["id"] in wanted:
-            title = document.get("title") or ""
-            yield f"{title} {document['text']}".strip()
+    corpus = split["corpus"]
+    rows = [row for row, name in enumerate(corpus["id"]) if name in wanted]  # of millions few are asked for
+    for document in corpus.select(rows[:MOST]):
+        yield f"{document.get('title') or ''} {document['text']}".strip()

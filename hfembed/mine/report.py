@@ -84,9 +84,9 @@ def outside_of(candidates: Candidates, asked: Asked, scores: Vectors, settings: 
     seen = min(settings.candidates, candidates.shape[1])
     if CandidateSource.DENSE not in settings.sources or seen < DEPTH or len(scores) < MIN_CHECKED:
         return None
-    others = np.sort(np.where(candidates["row"] >= 0, candidates["score"], -np.inf), axis=1)[:, ::-1]
-    # With this many others above it, a positive stands outside; answers of the same query are no others.
-    return round(float((others[asked.rows.queries, DEPTH - 1] > scores).mean()), 5)
+    # Candidates stand nearest first: with this many above it, a positive is outside; answers of its query are none.
+    last = candidates["score"][:, DEPTH - 1]
+    return round(float((last[asked.rows.queries] > scores).mean()), 5)
 
 
 def similarity(chosen: Chosen, rows: Rows, scores: Vectors, lowest: Vectors) -> dict[str, Any]:
