@@ -21,17 +21,25 @@ LEAST_COSINE = 0.9999
 
 @dataclass
 class Tally:
-    """What became of requests. lost: those whose connection ended without an answer."""
+    """What became of requests.
+
+    lost: those whose connection ended without an answer. processor: seconds that the server computed.
+    """
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
     lost: int = 0
     elapsed: float = 0.0
+    processor: float = 0.0
 
     def rate(self) -> float:
         """Return answers a second."""
         return self.statuses[200] / self.elapsed
+
+    def cost(self) -> float:
+        """Return the milliseconds of a processor that an answer took; a busy machine changes it little."""
+        return self.processor * 1000 / max(1, self.statuses[200])
 
     def milliseconds(self, percent: float) -> float:
         """Return a percentile of the times of answers."""

@@ -5,8 +5,8 @@
 
 MODEL is a finished run or a model folder. Every server gets the same texts, one a request, from clients on this
 machine that ask again as soon as they have their answer: short queries of 4 to 12 words, then passages of 200. Prints
-requests a second and the times in which half, 95 and 99 of 100 were answered, with ratios to infinity-emb and to the
-naive server. Servers run one after the other, and every eighth vector is compared with sentence-transformers' own.
+requests a second, the times in which half, 95 and 99 of 100 were answered, and the processor time of an answer, with
+ratios to infinity-emb and to the naive server. Servers run one after the other, and every eighth vector is compared with sentence-transformers' own.
 
 infinity-emb has an environment of its own, since it holds libraries back; DIR/bin/python is named:
 
@@ -93,13 +93,16 @@ def main() -> None:
         commands[INFINITY] = infinity(arguments, folder)
     cells: dict[tuple[str, str, int], Tally] = {}
     for server, command in commands.items():
-        with running(command) as (url, _):
+        with running(command) as (url, process):
             for kind in KINDS:
                 questions = ask_for(url, texts[kind], vectors[kind])
                 asyncio.run(closed_loop(url, questions, 8, WARM_SECONDS))
                 for clients in arguments.clients:
                     print(f"{server}: {kind}, {clients} clients", file=sys.stderr)
-                    cells[server, kind, clients] = asyncio.run(closed_loop(url, questions, clients, arguments.seconds))
+                    before = sum(process.cpu_times()[:2])
+                    tally = asyncio.run(closed_loop(url, questions, clients, arguments.seconds))
+                    tally.processor = sum(process.cpu_times()[:2]) - before
+                    cells[server, kind, clients] = tally
     show(cells, list(commands))
 
 
@@ -200,18 +203,19 @@ def ask_for(url: str, texts: list[str], vectors: Vectors) -> list[Question]:
 
 def show(cells: dict[tuple[str, str, int], Tally], servers: list[str]) -> None:
     """Print a row for each server and load, with ratios to the others."""
-    head = f"{'texts':<9} {'clients':>7}  {'server':<9} {'req/s':>8} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8}"
-    print(f"{head}  ours is (req/s, p95)")
+    head = f"{'texts':<9} {'clients':>7}  {'server':<9} {'req/s':>8} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'cpu ms':>8}"
+    print(f"{head}  ours is (req/s, p95, cpu)")
     for kind, clients in dict.fromkeys((kind, clients) for _, kind, clients in cells):
         own = cells[OURS, kind, clients]
         for server in servers:
             cell = cells[server, kind, clients]
             times = " ".join(f"{cell.milliseconds(percent):8.1f}" for percent in (50, 95, 99))
-            ratio = f"{own.rate() / cell.rate():.2f} x, {own.milliseconds(95) / cell.milliseconds(95):.2f} x"
+            quick, slow = own.rate() / cell.rate(), own.milliseconds(95) / cell.milliseconds(95)
+            ratio = f"{quick:.2f} x, {slow:.2f} x, {own.cost() / cell.cost():.2f} x"
             bad = {status: count for status, count in cell.statuses.items() if status != 200}
             wrong = f"  WRONG {cell.wrong}, LOST {cell.lost}, {bad}" if cell.wrong or cell.lost or bad else ""
             shown = "" if server == OURS else ratio
-            print(f"{kind:<9} {clients:>7}  {server:<9} {cell.rate():8.1f} {times}  {shown}{wrong}")
+            print(f"{kind:<9} {clients:>7}  {server:<9} {cell.rate():8.1f} {times} {cell.cost():8.1f}  {shown}{wrong}")
 
 
 def soak(
