@@ -16,6 +16,7 @@ from hfembed import (
     cli_elsewhere,
     cli_generator,
     cli_hub,
+    cli_index,
     cli_launch,
     cli_presets,
     cli_serve,
@@ -287,6 +288,8 @@ app.command()(cli_launch.cancel)
 app.command()(cli_presets.compare_presets)
 app.command()(cli_domains.domains)
 app.command()(cli_serve.serve)
+app.command()(cli_index.index)
+app.command()(cli_index.search)
 app.command(hidden=True)(cli_launch.work)
 
 

@@ -109,18 +109,20 @@ def pair_scores(queries: Vectors, documents: Vectors, pairs: Pairs) -> Vectors:
     return scores
 
 
-def fuse(rankings: Sequence[Mapping[K, float]]) -> dict[K, float]:
-    """Add up each document's scores, standardised over all that any ranking found.
+def fuse(rankings: Sequence[Mapping[K, float]], weights: Sequence[float] | None = None) -> dict[K, float]:
+    """Add up each document's scores, standardised over all that any ranking found, each ranking times its weight.
 
     A document that a ranking left out counts there as the worst it found: it is no better than that.
     """
     union = sorted({identity for scores in rankings for identity in scores})
     total = np.zeros(len(union))
-    for scores in filter(None, rankings):
+    for scores, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):
+        if not scores:
+            continue
         worst = min(scores.values())
         values = np.array([scores.get(identity, worst) for identity in union], dtype=np.float64)
         # Where all are alike the ranking has nothing to say.
-        total += (values - values.mean()) / (values.std() or 1.0)
+        total += weight * (values - values.mean()) / (values.std() or 1.0)
     return dict(zip(union, total.tolist(), strict=True))
 
 

@@ -108,6 +108,24 @@ class GeneratorLayout:
 GENERATOR_LAYOUT = GeneratorLayout()
 
 
+@dataclass(frozen=True)
+class IndexLayout:
+    """The paths of an index. place: where its model is on this machine, which is no one else's concern.
+
+    documents: those of a corpus that is no run, only while the index is built.
+    """
+
+    manifest: str = "index.json"
+    place: str = ".place.json"
+    lock: str = ".lock"
+    documents: str = ".documents.parquet"
+    table: str = "documents"
+    table_folder: str = "documents.lance"
+
+
+INDEX_LAYOUT = IndexLayout()
+
+
 class Manifest(BaseModel):
     """What one finished stage did; written last, so its presence means 'done'."""
 

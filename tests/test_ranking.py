@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfembed import ranking
-from hfembed.ranking import Pairs, Ranker, exact_scores, mean_ndcg, ndcg_scores, pair_scores, top_documents, top_scored
+from hfembed.ranking import (
+    Pairs,
+    Ranker,
+    exact_scores,
+    fuse,
+    mean_ndcg,
+    ndcg_scores,
+    pair_scores,
+    top_documents,
+    top_scored,
+)
 
 WIDTH = 3
 # Small whole numbers: every product is exact, and there are many ties.
@@ -136,3 +146,12 @@ def test_ndcg_ends_at_its_depth():
     assert ndcg_scores(ranked, np.array([10])) == [0.0]
     assert ndcg_scores(ranked, np.array([9]))[0] > 0
     assert ndcg_scores(ranked, np.array([1]), depth=1) == [0.0]
+
+
+def test_rankings_are_added_up_by_their_weights_and_what_one_left_out_is_its_worst():
+    first, second = {"a": 3.0, "b": 1.0}, {"b": 40.0, "c": 20.0}
+    assert fuse([first, {}]) == pytest.approx({"a": 1, "b": -1})
+    both = fuse([first, second], [0.25, 0.75])
+    root = 2**0.5  # standardised over three: the one that stands out, and two that are alike
+    assert both == pytest.approx({"a": 0.25 * root - 0.75 / root, "b": -0.25 / root + 0.75 * root, "c": -1 / root})
+    assert fuse([first, second]) == pytest.approx(fuse([first, second], [1, 1]))

@@ -2,7 +2,7 @@
 
 from hfembed.hub.chat import Chat, is_forbidden_offline
 from hfembed.hub.collections import collect
-from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, stream_dataset
+from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, dataset_snapshot, stream_dataset
 from hfembed.hub.identity import JOB_TOKEN, acting_as, is_visitor, job_token, process_environment, stored_token
 from hfembed.hub.models import (
     REPO_ID,
@@ -33,6 +33,7 @@ __all__ = [
     "dataset_file",
     "dataset_files",
     "dataset_revision",
+    "dataset_snapshot",
     "fingerprint_model",
     "is_forbidden_offline",
     "is_visitor",

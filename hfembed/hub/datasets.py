@@ -78,6 +78,14 @@ def dataset_file(repo: str, revision: str, path: str) -> Path:
         return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision, token=token_option()))
 
 
+def dataset_snapshot(repo: str, revision: str | None) -> Path:
+    """Return the folder of a whole dataset repo on this machine; only what is not there yet is downloaded."""
+    from huggingface_hub import snapshot_download
+
+    with hub_errors(f"dataset {repo}"):
+        return Path(snapshot_download(repo, repo_type="dataset", revision=revision, token=token_option()))
+
+
 def stream_dataset(repo: str, config: str | None, revision: str, split: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Hub dataset without downloading it first."""
     import datasets

@@ -1,0 +1,95 @@
+"""Fusion: how much vectors and how much words count, chosen on queries of dev whose answers are known."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from hfembed.index.manifest import Fusion
+from hfembed.index.store import Scores, best_first
+from hfembed.ranking import fuse
+from hfembed.run import LAYOUT
+
+# Where nobody knows better both count alike, as in a comparison.
+DEFAULT = Fusion(dense=0.5)
+GRID = tuple(step / 10 for step in range(11))
+MAX_QUERIES = 200
+# Fewer than these say nothing.
+MIN_QUERIES = 20
+FOLDS = 2
+# How many documents of each part are joined with those of the other: as deep as `evaluate` looks.
+PART_DEPTH = 100
+# nDCG of so many.
+DEPTH = 10
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query with what vectors and words find for it, and the number of the document that answers it."""
+
+    dense: Scores
+    words: Scores
+    answer: int
+
+
+def read_dev(run: Path, seed: int = 0) -> list[tuple[str, str]]:
+    """Return queries of a run's dev with the ids that answer them, at most so many; none where it is no run."""
+    file = run / LAYOUT.dev
+    if not file.is_file():
+        return []
+    table = pq.read_table(file, columns=["query", "positive_id"])
+    rows = sorted(set(zip(table["query"].to_pylist(), table["positive_id"].to_pylist(), strict=True)))
+    return random.Random(seed).sample(rows, MAX_QUERIES) if len(rows) > MAX_QUERIES else rows
+
+
+def join(dense: Scores, words: Scores, share: float, depth: int = PART_DEPTH) -> dict[int, float]:
+    """Return the scores of vectors and words together. depth: how many documents of each were asked for.
+
+    Where words found fewer, all others share none with the query: they score nothing, and not as the worst found. A
+    word that one document alone has would have no say otherwise.
+    """
+    whole = words if len(words) >= depth else {**dict.fromkeys(dense, 0.0), **words}
+    return fuse([dense, whole], [share, 1 - share])
+
+
+def choose_fusion(asked: Sequence[Asked]) -> Fusion:
+    """Return the share of vectors that finds the answers best; of equals the largest.
+
+    The gain is measured on halves of the queries, each with the share that the other half chose.
+    """
+    if len(asked) < MIN_QUERIES:
+        return DEFAULT
+    scores = np.array([[_ndcg(join(one.dense, one.words, share), one.answer) for one in asked] for share in GRID])
+    halves = np.arange(len(asked)) % FOLDS
+    gains = [
+        scores[_best(scores[:, halves != half])][halves == half] - scores[-1][halves == half] for half in range(FOLDS)
+    ]
+    chosen = _best(scores)
+    return Fusion(
+        dense=GRID[chosen],
+        queries=len(asked),
+        ndcg_dense=_rounded(scores[-1]),
+        ndcg_bm25=_rounded(scores[0]),
+        ndcg_hybrid=_rounded(scores[chosen]),
+        gain=_rounded(np.concatenate(gains)),
+    )
+
+
+def _ndcg(scores: Mapping[int, float], answer: int) -> float:
+    ranked = best_first(scores, DEPTH)
+    return float(1 / np.log2(ranked.index(answer) + 2)) if answer in ranked else 0.0
+
+
+def _best(scores: npt.NDArray[np.float64]) -> int:
+    means = scores.mean(axis=1)
+    return int(np.flatnonzero(means >= means.max() - 1e-12)[-1])
+
+
+def _rounded(scores: npt.NDArray[np.float64]) -> float:
+    return round(float(scores.mean()), 4)

@@ -1,0 +1,85 @@
+"""What an index is made of: the documents of a corpus, as a file that is read in parts, and a model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hfembed.corpus import DOCUMENTS, join_title, locate_corpus
+from hfembed.errors import InputError, ModelError
+from hfembed.events import Reporter
+from hfembed.hub import ModelSource
+from hfembed.index.known import hashes
+from hfembed.index.store import KEY, TEXT
+from hfembed.pull import read_corpus
+from hfembed.pull.documents import Tally
+from hfembed.recipe import Pull
+from hfembed.resources import local_path
+from hfembed.run import INDEX_LAYOUT, LAYOUT
+from hfembed.stage import locate_encoder
+
+WRITE_ROWS = 4_096
+# Documents that are embedded and written at a time.
+BLOCK = 4_096
+APART = "\0"
+
+
+def find_model(name: str) -> tuple[str, ModelSource]:
+    """Find a model by a folder, a run or a Hub id; return under which name it is found again, too."""
+    folder = local_path(name)
+    if folder is None:
+        return name, locate_encoder(name)
+    if folder.is_dir() and (folder / LAYOUT.recipe).is_file():
+        tuned = folder / LAYOUT.model
+        if not tuned.is_dir():
+            raise ModelError(f"The run '{folder}' has no model yet.", f"hfembed run --run {folder} goes on with it.")
+        return str(tuned.resolve()), replace(locate_encoder(str(tuned)), name=folder.resolve().name)
+    return str(folder.resolve()), locate_encoder(name)
+
+
+def model_of(corpus: str) -> str:
+    """Return the model that goes with a corpus where none is named: that of a finished run."""
+    folder = local_path(corpus)
+    if folder is None or not (folder / LAYOUT.model).is_dir():
+        raise InputError(f"No model is named, and '{corpus}' is no finished run.", "Add --model MODEL.")
+    return corpus
+
+
+def documents_file(corpus: str, folder: Path, report: Reporter) -> Path:
+    """Return the documents of a run; of any other corpus those that were read into a file below `folder`."""
+    run = local_path(corpus)
+    if run is not None and (run / LAYOUT.documents).is_file():
+        return run / LAYOUT.documents
+    file, tally = folder / INDEX_LAYOUT.documents, Tally()
+    documents = read_corpus(locate_corpus(corpus), Pull(), tally, report)
+    with pq.ParquetWriter(file, DOCUMENTS) as writer:
+        while batch := list(itertools.islice(documents, WRITE_ROWS)):
+            # Which of them are alike is looked for by `pull` alone: here each is a group of its own.
+            columns = {
+                name: [getattr(one, "id" if name == "group" else name) for one in batch] for name in DOCUMENTS.names
+            }
+            writer.write_table(pa.table(columns, schema=DOCUMENTS))
+    if tally.dropped:
+        left_out = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in tally.dropped.items())
+        report.warn(f"Of {tally.read:,} records {tally.kept:,} are documents; left out: {left_out}.")
+    return file
+
+
+def count_rows(file: Path) -> int:
+    """Return how many documents are in a file."""
+    return int(pq.read_metadata(file).num_rows)
+
+
+def read_blocks(file: Path) -> Iterator[pa.Table]:
+    """Yield documents as the index keeps them: with the text as it is embedded, and a key that changes with them."""
+    with pq.ParquetFile(file) as source:
+        for batch in source.iter_batches(BLOCK, columns=DOCUMENTS.names):
+            rows = batch.to_pydict()
+            texts = [join_title(*pair) for pair in zip(rows["title"], rows["text"], strict=True)]
+            whole = [APART.join(values) for values in zip(*(rows[name] for name in DOCUMENTS.names), strict=True)]
+            yield pa.table({**rows, TEXT: texts, KEY: pa.array(hashes(whole))})

@@ -1,0 +1,228 @@
+"""Store: the table of an index in LanceDB. Every call to LanceDB is here and in `filters.py`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hfembed.corpus import DOCUMENTS
+from hfembed.embed import Vectors
+from hfembed.errors import NoSpaceError, RunError
+from hfembed.index.manifest import Approximate
+from hfembed.run import INDEX_LAYOUT
+from hfembed.stage import explain
+
+# Documents by their number in the table, with their scores, best first.
+Scores = dict[int, float]
+
+VECTOR, KEY, NUMBER, DISTANCE, SCORE = "vector", "key", "_rowid", "_distance", "_score"
+TEXT = "text"
+READ_ROWS = 8_192
+# Names in one condition: a list of all that vanished could be as long as the corpus.
+NAMES = 1_000
+
+
+class Store:
+    """Documents with their vectors, searched by vector and by words.
+
+    Of each it holds the columns that `pull` writes, `text` being what is embedded (title first), a key that changes
+    whenever anything of it does, and the vector.
+    """
+
+    def __init__(self, folder: Path, similarity: str) -> None:
+        """Open the table of an index, if there is one. similarity: cosine or dot."""
+        import lancedb
+
+        self._folder, self._similarity = folder, similarity
+        with _words(folder):
+            self._database = lancedb.connect(folder)
+        self._table = self._open()
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether there is a table yet."""
+        return self._table is not None
+
+    def __len__(self) -> int:
+        """Return how many documents are in it."""
+        return int(self._table.count_rows()) if self.exists else 0
+
+    @property
+    def dimensions(self) -> int:
+        """Return how long the vectors are."""
+        return int(self._table.schema.field(VECTOR).type.list_size)
+
+    @property
+    def has_words(self) -> bool:
+        """Tell whether words have been indexed."""
+        return bool(self._indexes(TEXT))
+
+    @property
+    def has_parts(self) -> bool:
+        """Tell whether the vectors have been divided into parts."""
+        return bool(self._indexes(VECTOR))
+
+    def add(self, rows: pa.Table, vectors: Vectors) -> None:
+        """Add documents that are not there; all of them or, when the process dies, none."""
+        table = _joined(rows, vectors)
+        with _words(self._folder):
+            if self._table is None:
+                self._table = self._database.create_table(INDEX_LAYOUT.table, schema=table.schema)
+            self._table.add(table)
+
+    def replace(self, rows: pa.Table, vectors: Vectors) -> None:
+        """Put documents in the place of those of the same id; all of them or none."""
+        with _words(self._folder):
+            self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(
+                _joined(rows, vectors)
+            )
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove documents by id."""
+        from lancedb.expr import col
+
+        with _words(self._folder):
+            for start in range(0, len(ids), NAMES):
+                self._table.delete(col("id").isin(list(ids[start : start + NAMES])))
+
+    def batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        """Yield columns of all documents, with their numbers, a few thousand at a time."""
+        if self._table is None:
+            return
+        with _words(self._folder):
+            reader = self._table.search().select(list(columns)).with_row_id(True).to_batches(batch_size=READ_ROWS)
+            yield from reader
+
+    def rows(self, numbers: Sequence[int], *columns: str) -> list[dict[str, Any]]:
+        """Return columns of documents by their numbers, in that order."""
+        if not numbers:
+            return []
+        with _words(self._folder):
+            found = self._table.take_row_ids(list(numbers)).with_row_id().select(list(columns)).to_arrow().to_pylist()
+        by_number = {row.pop(NUMBER): row for row in found}
+        return [by_number[number] for number in numbers]
+
+    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the numbers of documents by their ids."""
+        from lancedb.expr import col
+
+        found: dict[str, int] = {}
+        with _words(self._folder):
+            for start in range(0, len(ids), NAMES):
+                chosen = col("id").isin(list(ids[start : start + NAMES]))
+                table = self._table.search().where(chosen).select(["id"]).with_row_id(True).to_arrow()
+                found |= dict(zip(table["id"].to_pylist(), table[NUMBER].to_pylist(), strict=True))
+        return found
+
+    def nearest(self, vector: Vectors, count: int, how: Approximate | None, where: Any = None) -> Scores:
+        """Return the nearest documents of one vector: of all, or as an approximate index finds them."""
+        with _words(self._folder):
+            asked = self._table.search(np.asarray(vector, dtype=np.float32), vector_column_name=VECTOR)
+            asked = asked.distance_type(self._similarity).select([DISTANCE]).with_row_id(True).limit(count)
+            if where is not None:
+                asked = asked.where(where)
+            if how is None:
+                asked = asked.bypass_vector_index()
+            else:
+                # Into more parts only where a filter leaves too little in the nearest ones.
+                asked = asked.minimum_nprobes(how.probes).maximum_nprobes(0).refine_factor(how.refine)
+            found = asked.to_arrow()
+        return _best(found, 1 - found[DISTANCE].to_numpy())
+
+    def by_words(self, query: str, count: int, where: Any = None) -> Scores:
+        """Return the best documents that share a word with a query, by BM25."""
+        from lancedb.query import MatchQuery
+
+        if not self.tokens(query):
+            return {}
+        with _words(self._folder):
+            # A query as an object: its words are looked up as they are, and no sign in it means anything.
+            asked = self._table.search(MatchQuery(query, TEXT), query_type="fts").select([SCORE]).with_row_id(True)
+            asked = asked.limit(count)
+            found = (asked.where(where) if where is not None else asked).to_arrow()
+        return _best(found, found[SCORE].to_numpy())
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the words of a text as they are looked up: stems, without those that every text has."""
+        with _words(self._folder):
+            return [token.text for token in self._table.tokenize(text, column=TEXT)]
+
+    def index_words(self) -> None:
+        """Index the words of all documents anew."""
+        from lancedb.index import FTS
+
+        with _words(self._folder):
+            self._table.create_index(TEXT, config=FTS(), replace=True)
+
+    def index_vectors(self, partitions: int) -> None:
+        """Divide the vectors into parts: of each a byte per dimension is kept beside the vectors themselves."""
+        from lancedb.index import IvfSq
+
+        with _words(self._folder):
+            settings = IvfSq(distance_type=self._similarity, num_partitions=partitions)
+            self._table.create_index(VECTOR, config=settings, replace=True)
+
+    def drop_vector_index(self) -> None:
+        """Compare with all vectors from now on."""
+        with _words(self._folder):
+            for name in self._indexes(VECTOR):
+                self._table.drop_index(name)
+
+    def settle(self) -> None:
+        """Merge small files, take new documents into the indexes, and let go of what was replaced."""
+        with _words(self._folder), warnings.catch_warnings():
+            # Who searches opens the newest version; two builds cannot meet, for a build holds the folder.
+            warnings.filterwarnings("ignore", message="optimize")
+            self._table.optimize(cleanup_older_than=timedelta(0))
+
+    def _indexes(self, column: str) -> list[str]:
+        with _words(self._folder):
+            return [index.name for index in self._table.list_indices() if list(index.columns) == [column]]
+
+    def _open(self) -> Any:
+        if not (self._folder / INDEX_LAYOUT.table_folder).is_dir():
+            return None
+        with _words(self._folder):
+            return self._database.open_table(INDEX_LAYOUT.table)
+
+
+def _joined(rows: pa.Table, vectors: Vectors) -> pa.Table:
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    names = [*DOCUMENTS.names, KEY]
+    return pa.table({**{name: rows[name] for name in names}, VECTOR: column})
+
+
+def _best(found: pa.Table, scores: npt.NDArray[Any]) -> Scores:
+    numbers = found[NUMBER].to_numpy()
+    order = np.lexsort((numbers, -scores))
+    return {int(numbers[at]): float(scores[at]) for at in order}
+
+
+@contextmanager
+def _words(folder: Path) -> Iterator[None]:
+    """Say what LanceDB could not do in words of ours."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        said = explain(error, "the index", folder)
+        if isinstance(said, NoSpaceError):
+            raise said from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            f"The index in '{folder}' cannot be used: {reason}",
+            "Repeat the command; if that does not help, hfembed index CORPUS --model MODEL --out DIR --force",
+        ) from error
+
+
+def best_first(scores: Mapping[int, float], count: int) -> list[int]:
+    """Return the numbers of the best documents; of equals the one that came into the index first."""
+    return sorted(scores, key=lambda number: (-scores[number], number))[:count]

@@ -1,0 +1,72 @@
+"""What a person sees of an index: what a build did, and what a search found and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+
+from hfembed.index import Hit, Mode
+from hfembed.index.build import Built
+from hfembed.index.search import Part, passage
+from hfembed.terminal import results, words
+
+PASSAGE_CHARS = 240
+
+
+def show_built(built: Built, folder: Path) -> None:
+    """Print what a build did and how good the search is."""
+    manifest = built.manifest
+    counts = [
+        (built.new, "new"),
+        (built.changed, "changed"),
+        (built.removed, "removed"),
+        (built.unchanged, "as before"),
+    ]
+    said = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    results.print(f"[bold]{manifest.documents:,} documents[/]: {said}; {built.encoded:,} encoded")
+    how = manifest.approximate
+    if how is None:
+        results.print(f"search compares with all of them (approximate from {manifest.exact_below:,} on)")
+    else:
+        results.print(
+            f"search looks into {how.probes:,} of {how.partitions:,} parts and finds [bold]{how.recall:.1%}[/] of the "
+            f"ten nearest (measured on {how.queries:,} queries)"
+        )
+    results.print(_fusion(built))
+    words.print(f'[dim]hfembed search {escape(str(folder))} "your words"[/]')
+
+
+def show_hits(hits: Sequence[Hit], query: str) -> None:
+    """Print what was found, with the reasons where they were asked for."""
+    if not hits:
+        words.print("[yellow]Nothing was found.[/]")
+    for hit in hits:
+        title = f"[bold]{escape(hit.title)}[/] " if hit.title else ""
+        results.print(f"{hit.rank:>2}  {title}[dim]{escape(hit.id)}  {hit.score:.4f}[/]")
+        results.print(f"    {escape(passage(hit, query, PASSAGE_CHARS))}")
+        if hit.parts:
+            parts = "; ".join(_part(name, part) for name, part in hit.parts.items())
+            shared = f"shared words: {', '.join(hit.words)}" if hit.words else "no shared word"
+            results.print(f"    [cyan]{escape(parts)}; {escape(shared)}[/]")
+
+
+def _fusion(built: Built) -> str:
+    fusion = built.manifest.fusion
+    if not fusion.queries:
+        return (
+            f"vectors count {fusion.dense:.0%}, words {1 - fusion.dense:.0%}: the default, for want of queries of dev"
+        )
+    return (
+        f"vectors count {fusion.dense:.0%}, words {1 - fusion.dense:.0%}: chosen on {fusion.queries:,} queries of dev, "
+        f"nDCG@10 {fusion.ndcg_hybrid:.4f} (vectors alone {fusion.ndcg_dense:.4f}, words alone {fusion.ndcg_bm25:.4f}); "
+        f"gain on queries that did not choose [bold]{fusion.gain:+.4f}[/]"
+    )
+
+
+def _part(name: str, part: Part) -> str:
+    if part.rank is None:
+        return f"{name}: not among the first"
+    digits = 2 if name == Mode.BM25 else 4
+    return f"{name} {part.score:.{digits}f}, rank {part.rank}"
