@@ -231,7 +231,9 @@ def test_chunks_beside_an_answer_may_be_negatives_near_duplicates_of_it_never():
 
 def test_rows_that_see_nothing_of_one_another_fill_their_batches():
     same = [frozenset({"one file"})] * 6
-    rows = TrainingRows(list("abcdef"), list("ABCDEF"), [["n"]] * 6, ["question"] * 6, np.ones(6), same, same)
+    rows = TrainingRows(
+        list("abcdef"), list("ABCDEF"), [["n"]] * 6, ["question"] * 6, np.ones(6), same, same, [False] * 6
+    )
     grouped = rows.drawing(Tuning(method="full", in_batch=False))
     assert not any(grouped.right) and not any(grouped.wrong)
     assert rows.drawing(Tuning(method="full")).right == same
