@@ -73,4 +73,4 @@ def measure_recall(store: Store, queries: Vectors, least: Vectors, how: Approxim
     for query, edge in zip(queries, least, strict=True):
         scores = store.nearest(query, NEAREST, how).values()
         found += sum(score >= edge - ROUNDING * max(1.0, abs(float(edge))) for score in scores)
-    return round(found / (wanted * len(queries)), 4)
+    return round(float(found) / (wanted * len(queries)), 4)

@@ -132,8 +132,9 @@ class Store:
             if how is None:
                 asked = asked.bypass_vector_index()
             else:
-                # Into more parts only where a filter leaves too little in the nearest ones.
-                asked = asked.minimum_nprobes(how.probes).maximum_nprobes(0).refine_factor(how.refine)
+                asked = asked.nprobes(how.probes).refine_factor(how.refine)
+                if where is not None:  # it may leave too little in the nearest parts: then all are looked into
+                    asked = asked.maximum_nprobes(0)
             found = asked.to_arrow()
         return _best(found, 1 - found[DISTANCE].to_numpy())
 

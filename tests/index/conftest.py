@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_beir(tmp_path_factory.mktemp("corpus"), ROWS)
 
 
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory, corpus: Path, tiny_model: Path) -> tuple[Path, Built]:
+    folder = tmp_path_factory.mktemp("built") / "index"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HFEMBED_CACHE", str(folder.parent / "cache"))
+        return folder, build_index(str(corpus), str(tiny_model), folder)
+
+
 @pytest.fixture
-def built(tmp_path: Path, corpus: Path, tiny_model: Path) -> tuple[Path, Built]:
-    """An index of the corpus, and what building it did."""
-    return tmp_path / "index", build_index(str(corpus), str(tiny_model), tmp_path / "index")
+def built(built_once: tuple[Path, Built], tmp_path: Path) -> tuple[Path, Built]:
+    """An index of the corpus, and what building it did; its vectors are kept nowhere else."""
+    shutil.copytree(built_once[0], tmp_path / "index")
+    return tmp_path / "index", built_once[1]
