@@ -517,7 +517,8 @@ HEAVY = {
 
 # Modules that build on a heavy library; all others import these inside functions.
 BUILT_ON_HEAVY = {
-    "hfembed.evaluate.task", "hfembed.generator.trainers", "hfembed.generator.watch", "hfembed.train.losses", "hfembed.train.tokens", "hfembed.train.tuner",
+    "hfembed.evaluate.task", "hfembed.generator.trainers", "hfembed.generator.watch", "hfembed.heads.module",
+    "hfembed.heads.scores", "hfembed.train.losses", "hfembed.train.m3", "hfembed.train.tokens", "hfembed.train.tuner",
     "hfembed.train.watch",
 }  # fmt: skip
 
