@@ -95,9 +95,15 @@ def _described(project: dict[str, Any]) -> dict[str, str]:
     lines += [f"Requires-Python: {project['requires-python']}"]
     lines += [f"Requires-Dist: {needed}" for needed in project["dependencies"]]
     for extra, names in project["optional-dependencies"].items():
-        lines += [f"Provides-Extra: {extra}", *(f'Requires-Dist: {name}; extra == "{extra}"' for name in names)]
+        lines += [f"Provides-Extra: {extra}", *(f"Requires-Dist: {_only_for(extra, name)}" for name in names)]
     scripts = [f"{name} = {target}" for name, target in project["scripts"].items()]
     return {"METADATA": "\n".join(lines) + "\n", "entry_points.txt": "\n".join(["[console_scripts]", *scripts, ""])}
+
+
+def _only_for(extra: str, requirement: str) -> str:
+    """Return a requirement that counts with an extra, beside the condition that it has already."""
+    name, _, condition = (part.strip() for part in requirement.partition(";"))
+    return f'{name}; ({condition}) and extra == "{extra}"' if condition else f'{name}; extra == "{extra}"'
 
 
 def _digest(content: bytes) -> str:

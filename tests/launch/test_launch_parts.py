@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import io
 import json
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from builders import recipe_for, run_until, some_documents, write_beir
+from packaging.requirements import Requirement
 
 from hfembed import __version__
 from hfembed.errors import HubError, InputError, LaunchError, RunError
@@ -51,6 +53,14 @@ def test_the_wheel_is_the_code_that_runs_here_and_the_same_bytes_each_time(tmp_p
     described = zipfile.ZipFile(io.BytesIO(wheel)).read(f"hfembed-{__version__}.dist-info/METADATA").decode()
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert all(f"Requires-Dist: {needed}\n" in described for needed in project["dependencies"])
+    needed = [Requirement(found) for found in email.message_from_string(described).get_all("Requires-Dist") or []]
+    assert len(needed) == len(project["dependencies"]) + sum(map(len, project["optional-dependencies"].values()))
+    (loop,) = [one for one in needed if one.name == "uvloop"]  # has a condition of its own beside its extra
+    serving = {"extra": "serve", "sys_platform": "linux"}
+    assert loop.marker is not None and loop.marker.evaluate(serving)
+    assert not loop.marker.evaluate({**serving, "sys_platform": "win32"}) and not loop.marker.evaluate(
+        {"extra": "demo"}
+    )
     assert not [name for name in names if "__pycache__" in name or name.startswith(("tests/", "bench/"))]
     file = tmp_path / WHEEL_NAME
     file.write_bytes(wheel)
