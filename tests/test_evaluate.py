@@ -363,7 +363,7 @@ def test_a_task_of_pictures_is_named_and_not_run(tmp_path: Path):
     from hfembed.evaluate.public import Unscored, _score
 
     (task,) = find_tasks(["CIFAR10"], None)
-    found = _score(task, {}, tmp_path, tmp_path)
+    found = _score(task, {}, tmp_path, tmp_path, ())
     assert isinstance(found, Unscored) and "image" in found.reason
 
 

@@ -202,7 +202,7 @@ def test_mates_of_a_batch_change_the_loss_of_the_first_phase_and_not_of_the_seco
     other = {name: [texts[0], "something else altogether"] for name, texts in columns.items()}
 
     def change(phase: Tuning) -> float:
-        loss = make_loss(model, phase.model_copy(update={"mini_batch": None}), None, columns)
+        loss = make_loss(model, phase.model_copy(update={"mini_batch": None}), None, columns, 1)
         with torch.inference_mode():
             pairs = [[tokens_of(model, texts) for texts in found.values()] for found in (columns, other)]
             alone = (
