@@ -58,15 +58,15 @@ def base_cards(settings: Settings) -> list[Card]:
 
 
 def preset_cards(visitor: Visitor, settings: Settings, quotes: Mapping[str, Quote | None]) -> list[Card]:
-    """Return the presets: what each does, how long that takes here, and what it needs."""
-    cards = []
-    for name, preset in load_presets().items():
+    """Return the presets: what each does, how long that takes here, and what it needs; those of papers behind ours."""
+    cards, presets = [], load_presets()
+    for name, preset in presets.items():
         refusal = why_not(name, visitor, settings)
         found = quotes.get(name)
         badge = about(found.best) if found and found.best and not refusal else ""
         facts = (f"needs {preset.needs}",)
         cards.append(Card(name, name, preset.description, f"{badge} here" if badge else "", facts, refusal))
-    return sorted(cards, key=lambda card: bool(card.refusal))
+    return sorted(cards, key=lambda card: (bool(card.refusal), presets[card.value].paper is not None))
 
 
 def why_not(preset: str, visitor: Visitor, settings: Settings) -> str:

@@ -14,10 +14,11 @@ from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 from hfembed import cli
+from hfembed.errors import choices
 from hfembed.events import read_events
 from hfembed.launch.steps import arrange, take_over
 from hfembed.pipeline import manifests
-from hfembed.recipe import make_recipe
+from hfembed.recipe import load_presets, make_recipe
 from hfembed.run import LAYOUT, Run
 
 # Steps
@@ -128,7 +129,7 @@ def test_runs_here_go_one_after_the_other_are_left_alone_and_gone_on_with_and_on
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--presets", "instant"], "two or more of apex, bmretriever, instant, llm, thorough"),
+        (["--presets", "instant"], f"two or more of {choices(load_presets())}"),
         (["--presets", "instant,thoro"], "Did you mean 'thorough'?"),
         (["--presets", "instant,thorough", "--on", "jbos"], "Did you mean 'jobs'?"),
         (["--presets", "instant,thorough", "--on", "jobs:l4x2"], "Did you mean 'l4x4'?"),
