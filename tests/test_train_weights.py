@@ -306,7 +306,11 @@ def test_queries_of_people_that_are_learned_from_choose_too_where_dev_has_enough
 
 @pytest.mark.parametrize(
     ("phase", "more"),
-    [(FULL, ()), (LORA, ()), ({**FULL, "loss": "m3", "self_distill": {"after": 0.5}}, HEADS)],
+    [
+        (FULL, ()),
+        pytest.param(LORA, (), marks=pytest.mark.long),
+        ({**FULL, "loss": "m3", "self_distill": {"after": 0.5}}, HEADS),
+    ],
     ids=["full", "lora", "heads"],
 )
 def test_a_killed_phase_goes_on_from_its_checkpoint_to_the_same_curve_and_weights(
