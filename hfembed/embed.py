@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hfembed.encoder import keeps_lengths, lost_ends, open_encoder
-from hfembed.errors import ModelError
+from hfembed.errors import ModelError, first_line
 from hfembed.events import Reporter, silent
 from hfembed.hub import ModelSource
 from hfembed.ranking import mean_ndcg, top_documents
@@ -42,6 +42,10 @@ class Role(StrEnum):
 
     QUERY = "query"
     DOCUMENT = "document"
+
+
+# What a model may call the prompt of a role; the first that it has counts.
+PROMPT_NAMES = {Role.QUERY: ("query",), Role.DOCUMENT: ("document", "passage", "corpus")}
 
 
 class Precision(StrEnum):
@@ -178,9 +182,8 @@ def load_model(source: ModelSource, **options: Any) -> SentenceTransformer:
     try:
         return open_encoder(source.path, source.encoder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"Model '{source.name}' cannot be loaded: {reason}",
+            f"Model '{source.name}' cannot be loaded: {first_line(error)}",
             "Name a sentence-transformers or transformers encoder; code from a repo is never run.",
         ) from error
 
@@ -198,8 +201,7 @@ def encode(model: SentenceTransformer, texts: Sequence[str], role: Role, precisi
 
 def prompt_of(model: SentenceTransformer, role: Role) -> str:
     """Return the text that sentence-transformers puts before texts of a role."""
-    names = {Role.QUERY: ("query",), Role.DOCUMENT: ("document", "passage", "corpus")}[role]
-    return next((model.prompts[name] or "" for name in names if name in model.prompts), "")
+    return next((model.prompts[name] or "" for name in PROMPT_NAMES[role] if name in model.prompts), "")
 
 
 def unit(vectors: Vectors) -> Vectors:

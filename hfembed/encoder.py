@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 INSTRUCTION = "{instruction}"
+# What sentence-transformers calls a text's vector.
+EMBEDDING = "sentence_embedding"
 # How a causal language model becomes an encoder where nobody says otherwise (BMRetriever, arXiv:2404.18443).
 DECODER = Encoder(
     pooling=TokenPooling.LAST,

@@ -94,3 +94,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def choices(known: Iterable[str]) -> str:
     """Join allowed names for an error sentence."""
     return ", ".join(known) or "none"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -21,7 +21,6 @@ from hfembed.evaluate.report import BASE, BM25, FUSION, TUNED, make_report
 from hfembed.events import Reporter, silent
 from hfembed.labelled import EXAMPLES, read_labelled, shorten
 from hfembed.recipe import Recipe
-from hfembed.run import LAYOUT
 from hfembed.stage import locate_encoder, require
 
 NAME = "LabelledQueries"
@@ -180,9 +179,7 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...], file: Path) -> Any:
 
 
 def _embedder(name: str, cache: Path, report: Reporter) -> Embedder:
-    folder = Path(name).expanduser()
-    inside = folder / LAYOUT.model if (folder / LAYOUT.recipe).is_file() else folder
-    return Embedder(locate_encoder(str(inside) if inside.exists() else name), cache, report)
+    return Embedder(locate_encoder(name), cache, report)
 
 
 def _difference(report: dict[str, Any]) -> dict[str, Any]:

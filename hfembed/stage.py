@@ -21,9 +21,9 @@ from typing import Any
 
 from hfembed import __version__
 from hfembed.corpus import CorpusSource, locate_corpus
-from hfembed.errors import HfembedError, InputError, MissingExtraError, NoSpaceError
+from hfembed.errors import HfembedError, InputError, MissingExtraError, ModelError, NoSpaceError
 from hfembed.events import Event, Events, Reporter
-from hfembed.hub import ModelSource, TokenizerSource, locate_model, locate_tokenizer
+from hfembed.hub import ModelSource, TokenizerSource, local_model, locate_model, locate_tokenizer
 from hfembed.recipe import Recipe, read_recipe, set_key
 from hfembed.resources import PACKAGE, local_path
 from hfembed.run import LAYOUT, Manifest, Run, hash_file, hash_folder, hash_json
@@ -210,9 +210,22 @@ def hash_code(files: Iterable[Path]) -> str:
 
 
 def locate_encoder(name: str) -> ModelSource:
-    """Find a model by its name; by the file of a recipe its base, as that recipe uses it."""
-    file = local_path(name)
-    return Sources(read_recipe(file)).base if file is not None and file.name == LAYOUT.recipe else locate_model(name)
+    """Find a model: by a Hub id or its folder, by a run that made it, or by a recipe, whose base it is as used there."""
+    place = local_path(name)
+    if place is not None and place.name == LAYOUT.recipe:
+        return Sources(read_recipe(place)).base
+    if place is not None and (folder := model_folder(place)) != place:
+        return local_model(place.resolve().name, folder)
+    return locate_model(name)
+
+
+def model_folder(place: Path) -> Path:
+    """Return where the model of a folder lies: in that of a run below it; a published one has its recipe beside it."""
+    if not (place / LAYOUT.recipe).is_file() or (place / "config.json").is_file():
+        return place
+    if not (place / LAYOUT.model).is_dir():
+        raise ModelError(f"The run '{place}' has no model yet.", f"hfembed run --run {place} goes on with it.")
+    return place / LAYOUT.model
 
 
 # Settings that name a place: what stands there counts as the source of that name, wherever it stands.

@@ -21,12 +21,12 @@ from hfembed.encoder import (
     padding_cosine,
     positions_of,
 )  # fmt: skip
-from hfembed.errors import RecipeError, StageError
+from hfembed.errors import ModelError, RecipeError, StageError
 from hfembed.events import Events, Reporter
 from hfembed.hub import local_model
 from hfembed.ranking import top_documents
 from hfembed.recipe import Encoder, Similarity, TokenPooling, make_recipe
-from hfembed.stage import Sources
+from hfembed.stage import Sources, locate_encoder, model_folder
 from hfembed.train.adapter import Map, Pairs, learn_map
 from hfembed.train.losses import GroupedInfoNCELoss, make_loss
 from hfembed.train.part import write_model
@@ -304,3 +304,22 @@ def test_a_text_longer_than_the_positions_is_cut_by_the_config_and_not_by_an_ind
     model = open_encoder(folder, Encoder(max_length=512))
     assert positions_of(model) == model.max_seq_length == 40
     assert model.encode("valve pump " * 300).shape == (32,)
+
+
+def test_a_published_model_has_its_recipe_beside_it_and_a_run_its_model_below(tiny_model: Path, tmp_path: Path):
+    import shutil
+
+    recipe = make_recipe(options={"corpus": "sample", "base": str(tiny_model)}).to_yaml()
+    published, run = tmp_path / "published", tmp_path / "run"
+    shutil.copytree(tiny_model, published)
+    (published / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    run.mkdir()
+    (run / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    with pytest.raises(ModelError, match="has no model yet"):
+        locate_encoder(str(run))
+    shutil.copytree(tiny_model, run / "model")
+    found = {name: locate_encoder(str(tmp_path / name)) for name in ("published", "run")}
+    assert {name: source.path.name for name, source in found.items()} == {"published": "published", "run": "model"}
+    assert [source.name for source in found.values()] == ["published", "run"]
+    assert locate_encoder(str(run / "recipe.yaml")).path == tiny_model
+    assert model_folder(published) == published and model_folder(run) == run / "model"

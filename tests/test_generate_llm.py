@@ -115,8 +115,9 @@ def test_a_server_without_schemas_is_asked_without_after_one_refusal(tmp_path: P
 
 
 CHILD = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 sys.path.insert(0, sys.argv[1])
 from builders import job_for, recipe_for
 from hfembed.corpus import Documents

@@ -10,6 +10,7 @@ from hfembed.errors import InputError
 from hfembed.recipe import Encoder
 from hfembed.resources import local_path
 from hfembed.run import LAYOUT, Run
+from hfembed.stage import model_folder
 
 BM25, HYBRID, BASE, TUNED = "bm25", "hybrid", "base", "tuned"
 JOINED = f"{HYBRID}:"
@@ -56,7 +57,7 @@ def _contender(name: str, last: str | None, run: Run | None) -> Contender:
 def _model_of(name: str, run: Run | None) -> str:
     folder = local_path(name)
     if folder is not None:
-        return str(folder / LAYOUT.model) if (folder / LAYOUT.recipe).is_file() else str(folder)
+        return str(model_folder(folder))
     if run is not None and name == TUNED:
         return str(run.path(LAYOUT.model))
     return base_of(run) if run is not None and name == BASE else name

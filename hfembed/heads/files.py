@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfembed.errors import ModelError
+from hfembed.errors import ModelError, first_line
 from hfembed.hub import locate_model
 from hfembed.recipe import Head
 from hfembed.run import write_json
@@ -63,7 +63,7 @@ def read_heads(folder: Path, model: SentenceTransformer) -> TokenHeads:
         for head, layer in heads.layers().items():
             layer.load_state_dict(states[head])
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise ModelError(f"The heads in '{folder}' cannot be read: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"The heads in '{folder}' cannot be read: {first_line(error)}") from error
     return heads
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hfembed.encoder import EMBEDDING
 from hfembed.heads.module import IDS, TOKEN_MASK, TOKEN_VECTORS, TOKEN_WEIGHTS
 from hfembed.recipe import Head
 
-EMBEDDING = "sentence_embedding"
 # Below any cosine: what is padding is never the nearest.
 NOWHERE = -1e4
 Features = Mapping[str, Any]

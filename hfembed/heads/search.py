@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hfembed.embed import BATCH, Precision, Role, Vectors, prompt_of, unit
-from hfembed.encoder import tokens_of
+from hfembed.encoder import EMBEDDING, tokens_of
 from hfembed.events import Reporter, silent
 from hfembed.heads.files import FUSED
 from hfembed.ranking import Rows, exact_scores, top_documents
@@ -103,7 +103,7 @@ def _read(model: SentenceTransformer, texts: Sequence[str], prompt: str, precisi
     from scipy.sparse import csr_matrix
 
     from hfembed.heads.module import IDS, TOKEN_MASK, TOKEN_VECTORS, TOKEN_WEIGHTS
-    from hfembed.heads.scores import EMBEDDING, spread
+    from hfembed.heads.scores import spread
 
     model.eval()
     with (

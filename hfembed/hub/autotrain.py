@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hfembed.errors import HubError
+from hfembed.errors import HubError, first_line
 from hfembed.events import Reporter
 from hfembed.hub.identity import client, job_token
 from hfembed.hub.models import MODEL_FILES, locate_model
-from hfembed.hub.problems import first_line, hub_errors
+from hfembed.hub.problems import hub_errors
 from hfembed.hub.publish import retry
 from hfembed.hub.runs import RunRepo, missing_files
 from hfembed.hub.spaces import Space, SpaceState

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hfembed.errors import HubError
+from hfembed.errors import HubError, first_line
 
 
 @contextmanager
@@ -83,8 +83,3 @@ def is_unreachable(error: BaseException) -> bool:
     return library in ("httpx", "httpcore", "httpx2", "httpcore2", "requests") or (
         isinstance(error, OSError) and error.errno is None
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from hfembed.index.manifest import Fusion
 from hfembed.index.store import Scores, best_first
-from hfembed.ranking import fuse
+from hfembed.ranking import NOBODY, Rows, fuse, ndcg_scores
 from hfembed.run import LAYOUT
 
 # Where nobody knows better both count alike, as in a comparison.
@@ -65,7 +65,8 @@ def choose_fusion(asked: Sequence[Asked]) -> Fusion:
     """
     if len(asked) < MIN_QUERIES:
         return DEFAULT
-    scores = np.array([[_ndcg(join(one.dense, one.words, share), one.answer) for one in asked] for share in GRID])
+    answers = np.array([one.answer for one in asked], dtype=np.int64)
+    scores = np.array([ndcg_scores(_ranked(asked, share), answers, DEPTH) for share in GRID])
     halves = np.arange(len(asked)) % FOLDS
     gains = [
         scores[_best(scores[:, halves != half])][halves == half] - scores[-1][halves == half] for half in range(FOLDS)
@@ -81,9 +82,10 @@ def choose_fusion(asked: Sequence[Asked]) -> Fusion:
     )
 
 
-def _ndcg(scores: Mapping[int, float], answer: int) -> float:
-    ranked = best_first(scores, DEPTH)
-    return float(1 / np.log2(ranked.index(answer) + 2)) if answer in ranked else 0.0
+def _ranked(asked: Sequence[Asked], share: float) -> Rows:
+    """Return the numbers of the best documents for each query, filled up with nobody's."""
+    best = [best_first(join(one.dense, one.words, share), DEPTH) for one in asked]
+    return np.array([[*found, *[NOBODY] * (DEPTH - len(found))] for found in best], dtype=np.int64)
 
 
 def _best(scores: npt.NDArray[np.float64]) -> int:

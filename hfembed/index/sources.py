@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hfembed.corpus import DOCUMENTS, join_title, locate_corpus
-from hfembed.errors import InputError, ModelError
+from hfembed.errors import InputError
 from hfembed.events import Reporter
 from hfembed.hub import ModelSource
 from hfembed.index.known import hashes
@@ -21,7 +20,7 @@ from hfembed.pull.documents import Tally
 from hfembed.recipe import Pull
 from hfembed.resources import local_path
 from hfembed.run import INDEX_LAYOUT, LAYOUT
-from hfembed.stage import locate_encoder
+from hfembed.stage import locate_encoder, model_folder
 
 WRITE_ROWS = 4_096
 # Documents that are embedded and written at a time.
@@ -32,14 +31,7 @@ APART = "\0"
 def find_model(name: str) -> tuple[str, ModelSource]:
     """Find a model by a folder, a run or a Hub id; return under which name it is found again, too."""
     folder = local_path(name)
-    if folder is None:
-        return name, locate_encoder(name)
-    if folder.is_dir() and (folder / LAYOUT.recipe).is_file():
-        tuned = folder / LAYOUT.model
-        if not tuned.is_dir():
-            raise ModelError(f"The run '{folder}' has no model yet.", f"hfembed run --run {folder} goes on with it.")
-        return str(tuned.resolve()), replace(locate_encoder(str(tuned)), name=folder.resolve().name)
-    return str(folder.resolve()), locate_encoder(name)
+    return name if folder is None else str(model_folder(folder).resolve()), locate_encoder(name)
 
 
 def model_of(corpus: str) -> str:

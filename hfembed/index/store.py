@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hfembed.corpus import DOCUMENTS
 from hfembed.embed import Vectors
-from hfembed.errors import NoSpaceError, RunError
+from hfembed.errors import NoSpaceError, RunError, first_line
 from hfembed.index.manifest import Approximate
 from hfembed.run import INDEX_LAYOUT
 from hfembed.stage import explain
@@ -217,9 +217,8 @@ def _words(folder: Path) -> Iterator[None]:
         said = explain(error, "the index", folder)
         if isinstance(said, NoSpaceError):
             raise said from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"The index in '{folder}' cannot be used: {reason}",
+            f"The index in '{folder}' cannot be used: {first_line(error)}",
             "Repeat the command; if that does not help, hfembed index CORPUS --model MODEL --out DIR --force",
         ) from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hfembed.errors import ModelError
+from hfembed.errors import ModelError, first_line
 from hfembed.events import Reporter
 from hfembed.hub import ModelSource
 from hfembed.mine.asked import Asked
@@ -108,9 +108,8 @@ def load_cross_encoder(source: ModelSource) -> CrossEncoder:
     try:
         model = CrossEncoder(str(source.path), trust_remote_code=False, model_kwargs={"use_safetensors": True})
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"Cross-encoder '{source.name}' cannot be loaded: {reason}",
+            f"Cross-encoder '{source.name}' cannot be loaded: {first_line(error)}",
             "Name one that sentence-transformers loads from safetensors; code from a repo is never run.",
         ) from error
     if model.num_labels != 1:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from hfembed.compatible import write_compatible
 from hfembed.embed import load_model
-from hfembed.errors import ModelError
+from hfembed.errors import ModelError, first_line
 from hfembed.events import Reporter, silent
 from hfembed.hub import REPO_ID, Published, Upload, local_model
-from hfembed.hub.problems import first_line
 from hfembed.push.card import join_card, render_text
 from hfembed.push.deliver import deliver
 from hfembed.push.measured import KEY, Proof

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from hfembed.embed import Vectors, unit
-from hfembed.encoder import keeps_lengths
-from hfembed.errors import ModelError
+from hfembed.encoder import keeps_lengths, pools_prompts
+from hfembed.errors import ModelError, first_line
 from hfembed.hub import locate_tokenizer
 from hfembed.serve.choices import Backend, Precision
-from hfembed.serve.model import Served, default_prompt, pools_prompts
+from hfembed.serve.model import Served, default_prompt
 from hfembed.serve.tokens import Text, Tokens
 from hfembed.stage import require
 
@@ -85,8 +84,7 @@ class OnnxEngine:
         try:
             self._session = onnxruntime.InferenceSession(str(served.graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for every status
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"The ONNX file of '{served.name}' cannot be loaded: {reason}") from error
+            raise ModelError(f"The ONNX file of '{served.name}' cannot be loaded: {first_line(error)}") from error
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._pooling = served.files.pooling
         self._scales = not served.files.keeps_lengths
@@ -134,7 +132,7 @@ class TorchEngine:
         self.batch_tokens = CPU_TOKENS if is_cpu else GPU_TOKENS
         self.fixed_tokens = CPU_FIXED if is_cpu else GPU_FIXED
         self.workers = 1  # every thread that asks would get torch threads of its own
-        self.tokens = _tokens_of(self._model, served.source.path)
+        self.tokens = _tokens_of(self._model)
         self.prompts = {name: prompt for name, prompt in self._model.prompts.items() if prompt}
         self.default = self.prompts.get(self._model.default_prompt_name or "", "")
 
@@ -184,7 +182,7 @@ def _read_tokens(served: Served) -> Tokens:
     return Tokens.read(source.file, source.max_tokens)
 
 
-def _tokens_of(model: SentenceTransformer, folder: Path) -> Tokens:
+def _tokens_of(model: SentenceTransformer) -> Tokens:
     """Return the tokenizer of a loaded model as one of our own, with nothing shared."""
     from tokenizers import Tokenizer
 
@@ -197,5 +195,5 @@ def _tokens_of(model: SentenceTransformer, folder: Path) -> Tokens:
         model.max_seq_length,
         pad=theirs.pad_token_id or 0,
         side=theirs.truncation_side,
-        pools_prompts=pools_prompts(folder),
+        pools_prompts=pools_prompts(model),
     )

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hfembed.errors import InputError, ModelError
-from hfembed.hub import ModelSource, bring_graph, local_model, locate_tokenizer
+from hfembed.hub import ModelSource, bring_graph, locate_tokenizer
 from hfembed.push.serving import ONNX, QUANTIZED, Serving
-from hfembed.recipe import Encoder, Recipe, Tuning
+from hfembed.recipe import Encoder, Recipe, Tuning, read_recipe
 from hfembed.resources import local_path
-from hfembed.run import LAYOUT, Run
+from hfembed.run import LAYOUT
 from hfembed.serve.choices import Backend, Precision, Wishes
 from hfembed.stage import locate_encoder
 
@@ -41,12 +41,11 @@ def find_served(model: str, wishes: Wishes) -> Served:
 
     ONNX where the model has such a file that gives its vectors, else torch.
     """
-    folder = local_path(model)
-    run = Run(folder) if folder is not None and (folder / LAYOUT.recipe).is_file() else None
-    source = local_model(run.folder.resolve().name, run.path(LAYOUT.model)) if run else locate_encoder(model)
+    folder, source = local_path(model), locate_encoder(model)
     files = Serving.read(source.path)
     backend, graph = _backend(source, files, wishes)
-    recipe = run.recipe() if run else None
+    written = folder / LAYOUT.recipe if folder is not None else None
+    recipe = read_recipe(written) if written is not None and written.is_file() else None
     return Served(
         name=wishes.name or source.name,
         source=source,
@@ -91,7 +90,7 @@ def _why_no_graph(source: ModelSource, files: Serving, precision: Precision) -> 
         return "a recipe says otherwise than its files how it is used"
     if not files.plain or files.pooling not in POOLINGS:
         return f"beside the graph it needs {', '.join(files.modules) or 'to be told how it pools'}"
-    if files.prompts and not pools_prompts(source.path):
+    if files.prompts and not files.pools_prompts:
         return "it leaves its prompts out of what it pools"
     tokenizer = locate_tokenizer(str(source.path)).file
     if tokenizer is None:
@@ -105,13 +104,6 @@ def default_prompt(folder: Path) -> str:
     """Return what stands before a text of which nobody says what it is; nothing for most models."""
     written = _read(folder / "config_sentence_transformers.json") or {}
     return (written.get("prompts") or {}).get(written.get("default_prompt_name")) or ""
-
-
-def pools_prompts(folder: Path) -> bool:
-    """Tell whether the tokens of a prompt count for a text's vector."""
-    modules = _read(folder / "modules.json") or []
-    places = [folder / module["path"] for module in modules if str(module["type"]).endswith(".Pooling")]
-    return all((_read(place / "config.json") or {}).get("include_prompt", True) for place in places)
 
 
 def _read(file: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hfembed.embed import Vectors, unit
+from hfembed.embed import PROMPT_NAMES, Role, Vectors, unit
 from hfembed.serve.batcher import Batcher
 from hfembed.serve.choices import Limits
 from hfembed.serve.engine import Engine
@@ -23,11 +23,11 @@ from hfembed.serve.wire import EmbeddingsRequest, write_answer
 
 # How clients call what a text is, beside the model's own names of its prompts.
 ROLES = {
-    "query": ("query",),
-    "search_query": ("query",),
-    "document": ("document", "passage", "corpus"),
-    "passage": ("document", "passage", "corpus"),
-    "search_document": ("document", "passage", "corpus"),
+    "query": Role.QUERY,
+    "search_query": Role.QUERY,
+    "document": Role.DOCUMENT,
+    "passage": Role.DOCUMENT,
+    "search_document": Role.DOCUMENT,
 }
 # Less is read, or written, sooner than handed to another thread.
 SMALL_CHARACTERS, SMALL_TEXTS = 4_000, 64
@@ -140,7 +140,7 @@ class Service:
         if kind not in ROLES:
             known = ", ".join(dict.fromkeys([*ROLES, *prompts]))
             raise invalid(f"input_type is {kind[:100]!r}; allowed are {known}.", "input_type")
-        return next((prompts[name] for name in ROLES[kind] if name in prompts), "")
+        return next((prompts[name] for name in PROMPT_NAMES[ROLES[kind]] if name in prompts), "")
 
     def _write(self, vectors: Vectors, width: int, tokens: int, as_base64: bool) -> bytes:
         if not np.isfinite(vectors).all():

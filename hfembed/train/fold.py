@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfembed.embed import Precision, Role, Vectors, prompt_of
-from hfembed.encoder import keeps_lengths, pools_prompts, tokens_of
+from hfembed.encoder import EMBEDDING, keeps_lengths, pools_prompts, tokens_of
 from hfembed.events import Reporter
 from hfembed.recipe import Fold
 from hfembed.train.adapter import Map
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-EMBEDDING = "sentence_embedding"
 WARMUP_STEPS = 10
 # Batches are cut from this many at a time, sorted by length: little padding, still well mixed.
 BUCKET_BATCHES = 20

@@ -5,15 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hfembed.embed import Precision, Role
+from hfembed.embed import Precision, Role, Vectors
 from hfembed.heads.files import FUSED
-from hfembed.heads.search import Candidates, HeadTexts, read_texts, search
+from hfembed.heads.search import HeadTexts, read_texts, search
+from hfembed.ranking import NOBODY, Rows
 from hfembed.recipe import Head
 from hfembed.train.dev import Dev
 
@@ -29,28 +31,37 @@ LEAST_ACTIVE, LEAST_LARGEST, MOST_SURE = 0.05, 1e-3, 0.99
 Numbers = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class SeenHeads:
+    """What a look at heads found. ranked: the ten documents nearest to each query of dev, by the one vector."""
+
+    ranked: Rows
+    measured: dict[str, float]
+
+
 def look_at_heads(
     model: SentenceTransformer, weights: Mapping[Head, float], dev: Dev, precision: Precision, temperature: float
-) -> dict[str, float]:
-    """Return nDCG@10 on dev of every head, and what tells of their health.
+) -> SeenHeads:
+    """Measure nDCG@10 on dev of every head, and what tells of their health.
 
     temperature: of what the heads learn from one another.
     """
     with tempfile.TemporaryDirectory(prefix="hfembed-heads-") as folder:
         documents = read_texts(model, dev.documents, Role.DOCUMENT, precision, Path(folder) / "documents")
         queries = read_texts(model, dev.queries, Role.QUERY, precision, Path(folder) / "queries")
-        gains: dict[str, list[float]] = defaultdict(list)
+        ranked: dict[str, list[Rows]] = defaultdict(list)
         sure, apart = [], []
-        for found, answer in zip(search(queries, documents, weights, CANDIDATES), dev.answers, strict=True):
+        for found in search(queries, documents, weights, CANDIDATES):
             for head, scores in found.scores.items():
-                gains[head].append(_gain(found, scores, int(answer)))
+                ranked[head].append(_first(found.rows, scores))
             wanted = _softmax(found.scores[FUSED] / temperature)
             sure.append(wanted.max())
             heads = [scores for head, scores in found.scores.items() if head != FUSED]
             apart.append(np.mean([_distance(wanted, _softmax(scores / temperature)) for scores in heads]))
-    measured = {f"{HEADS}{head}": dev.mean(_by_family(np.array(values), dev)) for head, values in gains.items()}
+    rankings = {head: np.array(rows) for head, rows in ranked.items()}
+    measured = {f"{HEADS}{head}": dev.mean(dev.scores_of(rows)) for head, rows in rankings.items()}
     measured |= {SURE: float(np.mean(sure)), APART: float(np.mean(apart)), **_health(documents)}
-    return {name: round(value, 5) for name, value in measured.items()}
+    return SeenHeads(rankings[Head.DENSE], {name: round(value, 5) for name, value in measured.items()})
 
 
 def warnings_of_heads(log: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -84,16 +95,10 @@ def warnings_of_heads(log: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def _gain(found: Candidates, scores: Any, answer: int) -> float:
-    place = np.flatnonzero(found.rows == answer)
-    if not len(place):
-        return 0.0
-    above = int((scores > scores[place[0]]).sum() + ((scores == scores[place[0]]) & (found.rows < answer)).sum())
-    return float(1 / np.log2(above + 2)) if above < DEPTH else 0.0
-
-
-def _by_family(values: Numbers, dev: Dev) -> dict[str, float]:
-    return {family: float(values[dev.families == family].mean()) for family in dev.shares}
+def _first(rows: Rows, scores: Vectors) -> Rows:
+    """Return the best of the candidates, filled up with nobody; of equals the one that stands first in the corpus."""
+    best = rows[np.lexsort((rows, -scores))[:DEPTH]]
+    return np.pad(best, (0, DEPTH - len(best)), constant_values=NOBODY)
 
 
 def _softmax(scores: Any) -> Numbers:

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
+from transformers import TrainerCallback
 
+from hfembed.encoder import EMBEDDING
 from hfembed.heads.module import heads_of
-from hfembed.heads.scores import EMBEDDING, Features, Scores, fused, scores_of
+from hfembed.heads.scores import Features, Scores, fused, scores_of
 from hfembed.recipe import Distill, Head, SelfDistill, Tuning
 
 # How much each head counts in either half of the loss; FlagEmbedding's constants.
@@ -29,6 +31,18 @@ class PacedLoss(nn.Module):
     """A loss that changes as training goes on; the trainer says at which step it is."""
 
     step = 0
+
+
+class Pace(TrainerCallback):  # type: ignore[misc]
+    """Tells a loss at which step it is."""
+
+    def __init__(self, loss: PacedLoss) -> None:
+        """Tell this one."""
+        self._loss = loss
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Say it before the step is made: a run that goes on is where it was."""
+        self._loss.step = state.global_step
 
 
 class M3SelfDistillLoss(PacedLoss):

@@ -16,6 +16,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
 from hfembed.embed import Precision, Role, load_model, prompt_of
+from hfembed.encoder import EMBEDDING
 from hfembed.events import Reporter, silent
 from hfembed.heads.module import TOKEN_VECTORS, TOKEN_WEIGHTS, add_heads, heads_of
 from hfembed.hub import ModelSource
@@ -25,7 +26,7 @@ from hfembed.train.checkpoints import BEST, WEIGHTS, Log, learning, restore, sav
 from hfembed.train.full import full
 from hfembed.train.lora import lora, qlora
 from hfembed.train.losses import make_loss
-from hfembed.train.m3 import PacedLoss
+from hfembed.train.m3 import Pace, PacedLoss
 from hfembed.train.watch import Pilot, Watch
 
 
@@ -41,7 +42,6 @@ class Method(Protocol):
 METHODS: dict[TrainMethod, Method] = {TrainMethod.FULL: full, TrainMethod.LORA: lora, TrainMethod.QLORA: qlora}
 Look = Callable[[SentenceTransformer], dict[str, Any]]
 GRADIENT_CLIP = 1.0
-EMBEDDING = "sentence_embedding"
 # The names of the heads' own weights.
 HEADS_LEARN = r"(sparse|colbert)_linear\."
 
@@ -135,7 +135,7 @@ def _train(model: SentenceTransformer, task: Task, look: Look, report: Reporter)
             args=_arguments(learner, task),
             train_dataset=Dataset.from_dict(task.columns),
             loss=loss,
-            callbacks=[watch, *_pace(loss), *_tensorboard(task)],
+            callbacks=[watch, *([Pace(loss)] if isinstance(loss, PacedLoss) else []), *_tensorboard(task)],
         )
         _only_watch(trainer)
         if isinstance(watch, Watch):
@@ -224,17 +224,6 @@ def _tensorboard(task: Task) -> list[Any]:
     from transformers.integrations import TensorBoardCallback
 
     return [TensorBoardCallback(SummaryWriter(task.tensorboard))]  # type: ignore[no-untyped-call]
-
-
-def _pace(loss: torch.nn.Module) -> list[Any]:
-    """Return what tells a loss at which step it is, where it asks."""
-    from transformers import TrainerCallback
-
-    class Pace(TrainerCallback):  # type: ignore[misc]
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            loss.step = state.global_step
-
-    return [Pace()] if isinstance(loss, PacedLoss) else []
 
 
 def _only_watch(trainer: Tuner) -> None:

@@ -238,13 +238,14 @@ class _Training:
     def _look(self, model: SentenceTransformer, whole: int, probe: Probe) -> dict[str, Any]:
         """Return the scores and checks of the model as it is now, reading as much of a text as it will later."""
         length, model.max_seq_length = model.max_seq_length, whole
-        ranked = self.dev.rank(model, self.precision)
+        weights, temperature = self.part.job.recipe.train.heads.used(), self.phase.self_distill.temperature
+        # With heads the texts are read token by token, which gives the one vector, too.
+        heads = look_at_heads(model, weights, self.dev, self.precision, temperature) if weights else None
+        ranked = heads.ranked if heads else self.dev.rank(model, self.precision)
         scores = self.dev.scores_of(ranked)
         hits = {HIT_PLAIN: round(self.dev.hits(ranked), 5)} if self._looks_at_views() else {}
         if self.in_maps is not None:
             hits[HIT_MAPS] = round(self.in_maps.hits(self.in_maps.rank(model, self.precision)), 5)
-        weights, temperature = self.part.job.recipe.train.heads.used(), self.phase.self_distill.temperature
-        of_heads = look_at_heads(model, weights, self.dev, self.precision, temperature) if weights else {}
 
         def encoder(texts: list[str], role: Role) -> Vectors:
             return encode(model, texts, role, self.precision)
@@ -252,7 +253,13 @@ class _Training:
         measured = probe.measure(encoder)
         model.max_seq_length = length
         families = {f"dev_{family}": round(score, 5) for family, score in scores.items()}
-        return {"dev": round(self.dev.mean(scores), 5), **families, **hits, **measured, **of_heads}
+        return {
+            "dev": round(self.dev.mean(scores), 5),
+            **families,
+            **hits,
+            **measured,
+            **(heads.measured if heads else {}),
+        }
 
     def _columns(self, teacher: ModelSource) -> dict[str, list[Any]]:
         told = teach(self.rows, self.phase, Embedder(teacher, self.part.job.run.path(LAYOUT.embeddings)))

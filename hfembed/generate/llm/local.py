@@ -6,7 +6,7 @@ import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hfembed.errors import ModelError
+from hfembed.errors import ModelError, first_line
 from hfembed.events import Reporter
 from hfembed.generate.llm.messages import NoReply, Reply, Request
 from hfembed.hub import ModelSource
@@ -126,9 +126,8 @@ def load_language_model(source: ModelSource) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, padding_side="left")
         model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"'{source.name}' cannot be loaded as a language model: {reason}",
+            f"'{source.name}' cannot be loaded as a language model: {first_line(error)}",
             "Name a causal language model of transformers with safetensors; code from a repo is never run.",
         ) from error
     if tokenizer.pad_token is None:

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from hfembed.errors import HfembedError, StageError
+from hfembed.errors import HfembedError, StageError, first_line
 from hfembed.hub import is_forbidden_offline
-from hfembed.hub.problems import causes, first_line, is_unreachable
+from hfembed.hub.problems import causes, is_unreachable
 from hfembed.recipe import Llm
 
 OBJECTION = (400, 422)
