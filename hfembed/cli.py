@@ -12,6 +12,7 @@ import typer
 
 from hfembed import (
     __version__,
+    cli_deploy,
     cli_domains,
     cli_elsewhere,
     cli_generator,
@@ -387,6 +388,7 @@ def compare(
 app.add_typer(cli_generator.app, name="generator")
 app.add_typer(cli_hub.app, name="hub")
 app.add_typer(cli_space.app, name="space")
+app.add_typer(cli_deploy.app, name="deploy")
 
 
 def _public_tasks(tasks: str | None, benchmark: str | None) -> dict[str, Any]:

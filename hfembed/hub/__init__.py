@@ -13,6 +13,7 @@ from hfembed.hub.models import (
     fingerprint_model,
     local_model,
     locate_model,
+    model_configs,
 )
 from hfembed.hub.publish import Published, Upload, publish, read_back
 from hfembed.hub.tokenizers import TokenizerSource, locate_tokenizer
@@ -41,6 +42,7 @@ __all__ = [
     "local_model",
     "locate_model",
     "locate_tokenizer",
+    "model_configs",
     "process_environment",
     "publish",
     "read_back",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,29 @@ def bring_model(name: str, folder: Path, most_bytes: int) -> str:
             )
         snapshot_download(repo, revision=info.sha, local_dir=folder, allow_patterns=wanted, token=token_option())
     return str(info.sha)
+
+
+@dataclass(frozen=True)
+class ModelConfigs:
+    """What the small files of a model on the Hub say, and how large its weights are."""
+
+    path: Path
+    revision: str
+    weights_bytes: int
+
+
+def model_configs(name: str) -> ModelConfigs:
+    """Bring all of a model of the Hub but its weights. name: org/name[@revision]."""
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = name.partition("@")
+    with hub_errors(f"model {repo}"):
+        info = client().model_info(repo, revision=revision or None, files_metadata=True)
+        weights = [file for file in info.siblings or [] if fnmatch(file.rfilename, "*.safetensors")]
+        if not weights:
+            raise ModelError(f"'{repo}' holds no .safetensors weights; pickled weights are not loaded.")
+        folder = snapshot_download(repo, revision=info.sha, allow_patterns=["*.json", "*/*.json"], token=token_option())
+    return ModelConfigs(Path(folder), str(info.sha), sum(file.size or 0 for file in weights))
 
 
 def bring_graph(source: ModelSource, name: str) -> Path | None:

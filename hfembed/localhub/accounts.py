@@ -27,6 +27,8 @@ RESERVED_NAMES = frozenset(
         "models",
         "collections",
         "jobs",
+        "endpoints",
+        "v2",
         "oauth",
         "login",
         "logout",

@@ -51,6 +51,10 @@ CREATE TABLE IF NOT EXISTS scheduled_jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL COLLATE NOCASE, schedule TEXT NOT NULL,
     suspended INTEGER NOT NULL, concurrency INTEGER NOT NULL, spec TEXT NOT NULL, secrets TEXT NOT NULL,
     created_at TEXT NOT NULL, last_job TEXT, last_run_at TEXT, next_run_at TEXT);
+CREATE TABLE IF NOT EXISTS endpoints (
+    owner TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, message TEXT,
+    spec TEXT NOT NULL, created_by TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
+    PRIMARY KEY (owner, name));
 CREATE TABLE IF NOT EXISTS oauth_codes (
     code TEXT PRIMARY KEY, user TEXT NOT NULL, client TEXT NOT NULL, redirect_uri TEXT NOT NULL,
     scope TEXT NOT NULL, nonce TEXT, challenge TEXT, expires_at REAL NOT NULL);

@@ -231,6 +231,7 @@ class LocalHub:
 
     def _prepare_commands(self, site: Site) -> Clock:
         """Be ready to run what users ask for, and return the clock of what is to run later."""
+        from hfembed.localhub.endpoints import Endpoints
         from hfembed.localhub.jobs import recover_jobs
         from hfembed.localhub.schedule import Clock
         from hfembed.localhub.spacerun import SpaceRunner
@@ -240,6 +241,7 @@ class LocalHub:
         address = _address("127.0.0.1" if is_any else self._host, self._port)
         recover_jobs(site)
         site.runner = SpaceRunner(site, address) if self._run_spaces else None
+        site.endpoints = Endpoints(site, address) if site.jobs_allowed else None
         return Clock(site, address)
 
     def wait(self) -> None:
@@ -259,6 +261,8 @@ class LocalHub:
 
             if self._site.runner is not None:
                 self._site.runner.close()
+            if self._site.endpoints is not None:
+                self._site.endpoints.close()
             stop_jobs(self._site)
             self._site.close()
         self._server = self._thread = self._site = self._clock = None

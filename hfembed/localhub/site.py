@@ -25,6 +25,7 @@ from hfembed.localhub.records import RepoRecord
 from hfembed.localhub.xet import XorbStore
 
 if TYPE_CHECKING:
+    from hfembed.localhub.endpoints import Endpoints
     from hfembed.localhub.faults import Faults
     from hfembed.localhub.spacerun import SpaceRunner
 
@@ -64,6 +65,8 @@ class Site:
     launches: dict[str, threading.Thread] = field(default_factory=dict)
     # None where Spaces are only declared.
     runner: SpaceRunner | None = None
+    # None where commands of users do not run.
+    endpoints: Endpoints | None = None
     _locks: dict[str, threading.RLock] = field(default_factory=dict)
     _locks_guard: threading.Lock = field(default_factory=threading.Lock)
 
