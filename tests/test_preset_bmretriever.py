@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from builders import Listener, job_for, keep_documents, recipe_for, some_documents, write_beir
 from decoders import make_decoder
+from told import open_hub
 
 from hfembed import pipeline
 from hfembed.encoder import last_tokens
@@ -152,6 +153,27 @@ def test_the_cards_say_how_vectors_are_compared_what_stands_before_texts_and_who
     assert f"query `{recipe.encoder.instruction}\\nQuery: `" in model.text
     assert "*span* is a passage of the document" in model.text or "*title* is the document's title" in model.text
     assert str(tiny_model) not in model.card + dataset.card  # a path of this machine
+
+
+def test_what_was_pushed_answers_from_the_hub_as_the_run_does(
+    done: tuple[Run, Listener], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from sentence_transformers import SentenceTransformer
+
+    run, _ = done
+    with open_hub(tmp_path / "hub", monkeypatch) as api:
+        recipe = run.recipe()
+        repos = {"model_repo": "demo/bmr", "dataset_repo": "demo/bmr-triplets"}
+        told = recipe.model_copy(update={"push": recipe.push.model_copy(update=repos)})
+        assert pipeline.run(told, run) == ["push"]
+        names = {sibling.rfilename for sibling in api.model_info("demo/bmr").siblings}
+        assert {"README.md", "model.safetensors", "onnx/model.onnx", "recipe.yaml"} <= names
+        assert api.dataset_info("demo/bmr-triplets").sha
+        published = SentenceTransformer("demo/bmr", device="cpu", token=api.token)
+    local = SentenceTransformer(str(run.path(LAYOUT.model)), device="cpu")
+    for role in ("query", "document"):
+        texts = ["a leaking pump", "valve " * 40]
+        assert np.allclose(published.encode(texts, prompt_name=role), local.encode(texts, prompt_name=role), atol=1e-5)
 
 
 def test_compare_asks_the_base_as_the_run_did(done: tuple[Run, Listener]):
