@@ -125,6 +125,7 @@ class IndexLayout:
     tokens: str = "tokens"
     token_file: str = "{number:06d}.f16"
     postings: str = "postings"
+    partial: str = ".partial"
 
     @property
     def folders(self) -> tuple[str, ...]:

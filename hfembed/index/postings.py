@@ -6,6 +6,7 @@ more than a number for each document.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,24 @@ NUMBERS, STARTS, PLACES, WEIGHED = "numbers.npy", "starts.npy", "places.npy", "w
 
 def write_postings(store: Store, index: Path) -> None:
     """Write the postings of all documents of an index, a few thousand documents in memory at a time."""
-    folder = index / INDEX_LAYOUT.postings
-    folder.mkdir(exist_ok=True)
+    # In new files: who searches meanwhile has the old ones open.
+    folder = index / INDEX_LAYOUT.partial
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     counts = np.zeros(0, dtype=np.int64)
-    numbers = [np.zeros(0, dtype=np.int64)]
+    numbers: list[Rows] = []
     for batch in store.batches(TOKENS):
         found = np.bincount(batch[TOKENS].flatten().to_numpy())
         counts = np.pad(counts, (0, max(0, len(found) - len(counts))))
         counts[: len(found)] += found
         numbers.append(batch[NUMBER].to_numpy().astype(np.int64))
-    rows = np.sort(np.concatenate(numbers))
+    rows = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *numbers]))
     starts = np.concatenate([[0], np.cumsum(counts)])
     np.save(folder / NUMBERS, rows)
     np.save(folder / STARTS, starts)
     _fill(store, rows, starts, folder)
+    shutil.rmtree(index / INDEX_LAYOUT.postings, ignore_errors=True)
+    folder.rename(index / INDEX_LAYOUT.postings)
 
 
 def _fill(store: Store, numbers: Rows, starts: Rows, folder: Path) -> None:

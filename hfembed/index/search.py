@@ -102,7 +102,8 @@ class Index:
     ) -> list[Hit]:
         """Return the best documents for a query, best first. filters: conditions that all of them meet.
 
-        mode: what is compared; what the index says is best where none is named. explain: say of each what every part of the search found, and which words it shares with the query.
+        mode: what is compared; what the index found best where none is named. explain: say of each what every part of
+        the search found, and which words it shares with the query.
         """
         if not query.strip():
             raise InputError("The query is empty.", 'hfembed search INDEX "your words"')

@@ -217,6 +217,10 @@ def test_postings_give_the_sums_that_comparing_all_gives(tmp_path: Path, monkeyp
     assert len(scores) == len(places) == 39
     wanted = {f"d{at}": float(table[at, [3, 11, 29]] @ weights[:3]) for at in range(40) if at != 7}
     assert {name: scores[place] for name, place in places.items()} == pytest.approx(wanted, abs=1e-5)
+    store.remove([f"d{at}" for at in range(30)])
+    write_postings(store, tmp_path)
+    # Who has opened them before goes on with what was there.
+    assert len(postings.scores(tokens, weights)) == 39 and len(Postings(tmp_path).scores(tokens, weights)) == 10
 
 
 def test_postings_of_a_model_whose_tokens_all_weigh_nothing_find_nothing(tmp_path: Path):
@@ -261,6 +265,7 @@ def test_parts_that_take_much_are_left_out_on_request_and_how_much_they_take_is_
     # It stays what it is until someone says otherwise.
     again = build_index(str(corpus), str(headed_model), folder, Settings(exact_below=10), report)
     assert again.manifest.heads == built.manifest.heads and again.encoded == 0
+    assert again.manifest.approximate is not None and len(Index(folder).search(QUERY, 24)) > 10
     assert any("goes on to hold dense, sparse" in said for said in told.messages("note"))
     with pytest.raises(RunMismatchError, match="--parts asks for dense, multi_vector") as refused:
         build_index(str(corpus), str(headed_model), folder, Settings(heads=(Head.MULTI_VECTOR,)))
