@@ -82,8 +82,7 @@ def search(
     mode: Annotated[
         SearchMode | None,
         typer.Option(
-            help="What is compared: vectors, words or both; of a model with heads also these. What its index found best "
-            "if not given.",
+            help="What is compared; the last three only of a model with heads. What the index found best if not given.",
             show_default=False,
         ),
     ] = None,
