@@ -12,7 +12,17 @@ import typer
 from hfembed.cli_base import Format, FormatOption, command_errors
 
 # The members of `hfembed.index.Mode`, which takes too long to import for a --help.
-SearchMode = StrEnum("SearchMode", {"DENSE": "dense", "BM25": "bm25", "HYBRID": "hybrid"})
+SearchMode = StrEnum(
+    "SearchMode",
+    {
+        "DENSE": "dense",
+        "BM25": "bm25",
+        "HYBRID": "hybrid",
+        "SPARSE": "sparse",
+        "MULTI_VECTOR": "multi_vector",
+        "FUSED": "fused",
+    },
+)
 
 ModelOption = Annotated[
     str | None, typer.Option(metavar="MODEL", help="A folder, a run or a Hub id; of a finished run its own is known.")
@@ -29,6 +39,13 @@ def index(
         int | None,
         typer.Option(min=1, metavar="N", help="Compare with all documents below so many; 50,000 if not given."),
     ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART,PART",
+            help="Of a model with heads: dense, sparse, multi_vector; all if not given. The last takes most of the disk.",
+        ),
+    ] = None,
     repo: Annotated[
         str | None, typer.Option(metavar="ORG/NAME", help="Publish the index there, as a dataset that can be searched.")
     ] = None,
@@ -41,10 +58,12 @@ def index(
         from hfembed import terminal, terminal_index
         from hfembed.events import Events, Reporter
         from hfembed.index import Settings, build_index
+        from hfembed.index.build import EXACT_BELOW
+        from hfembed.index.heads import read_parts
         from hfembed.index.publish import publish_index
         from hfembed.index.sources import model_of
 
-        settings = Settings(force=force) if exact_below is None else Settings(exact_below, force)
+        settings = Settings(exact_below or EXACT_BELOW, force, read_parts(parts) if parts is not None else None)
         with terminal.screen() as listener:
             report = Reporter("index", Events(listeners=[listener]))
             built = build_index(corpus, model or model_of(corpus), out, settings, report)
@@ -60,7 +79,13 @@ def search(
     index: Annotated[str, typer.Argument(metavar="INDEX", help="The folder of an index, or org/name on the Hub.")],
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     top: Annotated[int, typer.Option(min=1, metavar="N", help="How many documents to show.")] = 10,
-    mode: Annotated[SearchMode, typer.Option(help="What is compared: vectors, words or both.")] = SearchMode.HYBRID,
+    mode: Annotated[
+        SearchMode | None,
+        typer.Option(
+            help="What is compared; the last three only of a model with heads. What the index found best if not given.",
+            show_default=False,
+        ),
+    ] = None,
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", metavar="CONDITION", help='As "title ~ pump" or "group in (a, b)"; can be repeated.'),
@@ -77,8 +102,9 @@ def search(
         from hfembed.index import Index, Mode
 
         opened = Index.open(index, model)
-        hits = opened.search(query, top, Mode(mode), filters or (), explain=explain)
+        compared = opened.chosen(Mode(mode) if mode else None)
+        hits = opened.search(query, top, compared, filters or (), explain=explain)
         if output is Format.JSON:
-            terminal.print_json({"query": query, "mode": mode, "hits": [hit.to_json() for hit in hits]})
+            terminal.print_json({"query": query, "mode": compared, "hits": [hit.to_json() for hit in hits]})
         else:
             terminal_index.show_hits(hits, query)

@@ -112,7 +112,8 @@ GENERATOR_LAYOUT = GeneratorLayout()
 class IndexLayout:
     """The paths of an index. place: where its model is on this machine, which is no one else's concern.
 
-    documents: those of a corpus that is no run, only while the index is built.
+    documents: those of a corpus that is no run, only while the index is built. tokens, postings: what a model with heads
+    makes of tokens.
     """
 
     manifest: str = "index.json"
@@ -121,6 +122,15 @@ class IndexLayout:
     documents: str = ".documents.parquet"
     table: str = "documents"
     table_folder: str = "documents.lance"
+    tokens: str = "tokens"
+    token_file: str = "{number:06d}.f16"
+    postings: str = "postings"
+    partial: str = ".partial"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """What is published beside the manifest, and gone when an index is built anew."""
+        return self.table_folder, self.tokens, self.postings
 
 
 INDEX_LAYOUT = IndexLayout()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
+from hfembed.heads import FUSED
 from hfembed.index import Hit, Mode
 from hfembed.index.build import Built
+from hfembed.index.finish import TABLE
 from hfembed.index.search import Part, passage
 from hfembed.terminal import results, words
 
@@ -35,6 +37,8 @@ def show_built(built: Built, folder: Path) -> None:
             f"ten nearest (measured on {how.queries:,} queries)"
         )
     results.print(_fusion(built))
+    if manifest.sizes:
+        results.print(_sizes(manifest.sizes))
     words.print(f'[dim]hfembed search {escape(str(folder))} "your words"[/]')
 
 
@@ -53,20 +57,27 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
 
 
 def _fusion(built: Built) -> str:
-    fusion = built.manifest.fusion
+    fusion, by_heads = built.manifest.fusion, bool(built.manifest.heads)
+    meant = "heads" if fusion.joined == FUSED else "vectors"
+    shares = f"{meant} count {fusion.dense:.0%}, words {1 - fusion.dense:.0%}"
     if not fusion.queries:
-        return (
-            f"vectors count {fusion.dense:.0%}, words {1 - fusion.dense:.0%}: the default, for want of queries of dev"
-        )
+        alone = "; search is by heads alone unless --mode says hybrid" if by_heads else ""
+        return f"{shares}: the default, for want of queries of dev{alone}"
+    heads = f", heads alone {fusion.ndcg_fused:.4f}" if fusion.ndcg_fused is not None else ""
     return (
-        f"vectors count {fusion.dense:.0%}, words {1 - fusion.dense:.0%}: chosen on {fusion.queries:,} queries of dev, "
-        f"nDCG@10 {fusion.ndcg_hybrid:.4f} (vectors alone {fusion.ndcg_dense:.4f}, words alone {fusion.ndcg_bm25:.4f}); "
+        f"{shares}: chosen on {fusion.queries:,} queries of dev, nDCG@10 {fusion.ndcg_hybrid:.4f} (vectors alone "
+        f"{fusion.ndcg_dense:.4f}{heads}, words alone {fusion.ndcg_bm25:.4f}); "
         f"gain on queries that did not choose [bold]{fusion.gain:+.4f}[/]"
     )
 
 
+def _sizes(sizes: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in sizes.items() if name != TABLE)
+    return f"on disk {sum(sizes.values()) / 1e6:,.1f} MB: {listed}, texts and words {sizes[TABLE] / 1e6:,.1f} MB"
+
+
 def _part(name: str, part: Part) -> str:
-    if part.rank is None:
-        return f"{name}: not among the first"
     digits = 2 if name == Mode.BM25 else 4
-    return f"{name} {part.score:.{digits}f}, rank {part.rank}"
+    score = "" if part.score is None else f" {part.score:.{digits}f}"
+    rank = f"rank {part.rank}" if part.rank is not None else "not among the first"
+    return f"{name}{score}, {rank}" if score else f"{name}: {rank}"

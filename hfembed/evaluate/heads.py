@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from hfembed.embed import Embedder, Precision, Role
 from hfembed.evaluate.collection import Collection
 from hfembed.events import Reporter
-from hfembed.heads import has_heads, read_weights
-from hfembed.heads.files import read_heads
+from hfembed.heads import has_heads, headed, read_weights
 from hfembed.heads.search import read_texts, search
 from hfembed.recipe import Head
 
@@ -32,21 +31,15 @@ def score_heads(
     if not has_heads(folder):
         return {}
     from hfembed.evaluate.task import score_rankings
-    from hfembed.heads.module import without_heads
 
     texts, names = list(collection.corpus.values()), list(collection.corpus)
     precision, weights = Precision(embedder.precision(texts)["precision"]), read_weights(folder)
-    # The same model with its heads: another one of it would take its memory once more.
-    model = embedder.model
+    model = headed(embedder.model, folder)
     rankings: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     with tempfile.TemporaryDirectory(prefix=".heads-", dir=work) as place:
         asked = list(collection.queries.values())
-        model.append(read_heads(folder, model))
-        try:
-            documents = read_texts(model, texts, Role.DOCUMENT, precision, Path(place) / "documents", report)
-            queries = read_texts(model, asked, Role.QUERY, precision, Path(place) / "queries", report)
-        finally:
-            without_heads(model)
+        documents = read_texts(model, texts, Role.DOCUMENT, precision, Path(place) / "documents", report)
+        queries = read_texts(model, asked, Role.QUERY, precision, Path(place) / "queries", report)
         found = search(queries, documents, weights, CANDIDATES)
         for identity, candidates in zip(
             collection.queries, report.each(found, "comparing token by token", len(asked), "queries"), strict=True

@@ -4,6 +4,6 @@ The forms are those of M3-Embedding (arXiv:2402.03216): `dense` compares two vec
 the tokens that two texts share, `multi_vector` looks for every token of a query the nearest token of a document.
 """
 
-from hfembed.heads.files import FUSED, has_heads, load_heads, read_weights
+from hfembed.heads.files import FUSED, has_heads, headed, load_heads, read_weights
 
-__all__ = ["FUSED", "has_heads", "load_heads", "read_weights"]
+__all__ = ["FUSED", "has_heads", "headed", "load_heads", "read_weights"]

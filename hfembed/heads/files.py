@@ -6,6 +6,7 @@ The `.pt` files are what FlagEmbedding reads; hfembed reads the same weights fro
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,15 @@ def load_heads(name: str) -> SentenceTransformer:
     model = load_model(source)
     model.append(read_heads(source.path, model))
     return model
+
+
+def headed(model: SentenceTransformer, folder: Path, heads: Collection[Head] = tuple(Head)) -> SentenceTransformer:
+    """Return a model with its heads, or some of them; the model itself stays without, and both share their weights."""
+    from sentence_transformers import SentenceTransformer
+
+    behind = read_heads(folder, model)
+    behind.keep(heads)
+    return SentenceTransformer(modules=[*model, behind], prompts=dict(model.prompts), device=str(model.device))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

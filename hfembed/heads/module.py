@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ class TokenHeads(Module):  # type: ignore[misc]
         """Return what learns, by head."""
         found = {Head.SPARSE: self.sparse_linear, Head.MULTI_VECTOR: self.colbert_linear}
         return {head: layer for head, layer in found.items() if layer is not None}
+
+    def keep(self, heads: Collection[Head]) -> None:
+        """Compute some of the heads only from now on."""
+        self.sparse_linear = self.sparse_linear if Head.SPARSE in heads else None
+        self.colbert_linear = self.colbert_linear if Head.MULTI_VECTOR in heads else None
 
     def forward(self, features: Features, **_: Any) -> Features:
         """Add weights and vectors of tokens to what is known of texts."""

@@ -6,7 +6,7 @@ The vectors of a corpus' tokens take a hundred times the place of its one vector
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Queries whose shared tokens are counted at a time: a number for each of them and every document is in memory.
 QUERY_BLOCK = 256
+TokenVectors = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class HeadTexts:
 
     vectors: Vectors
     weights: csr_matrix | None
-    tokens: npt.NDArray[np.float16] | None
+    tokens: TokenVectors | None
     starts: Rows
     ends: Rows
 
@@ -72,7 +73,7 @@ def read_texts(
     with file.open("wb") as kept:
         for start in range(0, len(texts), BATCH):  # by length, so that little is padding
             batch = [texts[at] for at in order[start : start + BATCH]]
-            read = _read(model, batch, prompt, precision)
+            read = read_batch(model, batch, prompt, precision)
             vectors.append(read.vectors)
             weights += [read.weights] if read.weights is not None else []
             for tokens in read.tokens:
@@ -92,13 +93,16 @@ def read_texts(
 
 
 @dataclass(frozen=True)
-class _Read:
+class Batch:
+    """A few texts as a model with heads sees them; of a head that it has not there is nothing."""
+
     vectors: Vectors
-    weights: Any
-    tokens: list[npt.NDArray[np.float16]]
+    weights: csr_matrix | None
+    tokens: list[TokenVectors]
 
 
-def _read(model: SentenceTransformer, texts: Sequence[str], prompt: str, precision: Precision) -> _Read:
+def read_batch(model: SentenceTransformer, texts: Sequence[str], prompt: str, precision: Precision) -> Batch:
+    """Return what a model with heads makes of a few texts behind a prompt."""
     import torch
     from scipy.sparse import csr_matrix
 
@@ -117,7 +121,7 @@ def _read(model: SentenceTransformer, texts: Sequence[str], prompt: str, precisi
     if TOKEN_VECTORS in found:
         rows, heard = found[TOKEN_VECTORS].half().cpu().numpy(), found[TOKEN_MASK].cpu().numpy()
         tokens = [row[mask] for row, mask in zip(rows, heard, strict=True)]
-    return _Read(unit(found[EMBEDDING].float().cpu().numpy()), weights, tokens)
+    return Batch(unit(found[EMBEDDING].float().cpu().numpy()), weights, tokens)
 
 
 def search(queries: HeadTexts, documents: HeadTexts, weights: Mapping[Head, float], count: int) -> Iterator[Candidates]:
@@ -151,14 +155,15 @@ def _shared(queries: HeadTexts, documents: HeadTexts, block: range) -> Vectors |
 def nearest_tokens(queries: HeadTexts, query: int, documents: HeadTexts, rows: Rows) -> Vectors:
     """Return the mean, over the tokens of a query, of the cosine with the nearest token of each document."""
     assert queries.tokens is not None and documents.tokens is not None
-    asked = np.asarray(queries.tokens[queries.starts[query] : queries.ends[query]], dtype=np.float32)
-    scores = np.zeros(len(rows), dtype=np.float32)
-    lengths = documents.ends[rows] - documents.starts[rows]
-    filled = np.flatnonzero(lengths)
-    if not len(asked) or not len(filled):
-        return scores
-    found = np.concatenate([documents.tokens[documents.starts[row] : documents.ends[row]] for row in rows[filled]])
-    near = found.astype(np.float32) @ asked.T
-    first = np.concatenate([[0], np.cumsum(lengths[filled])[:-1]])
-    scores[filled] = np.maximum.reduceat(near, first, axis=0).mean(axis=1)
-    return scores
+    asked = queries.tokens[queries.starts[query] : queries.ends[query]]
+    return compare_tokens(asked, (documents.tokens[documents.starts[row] : documents.ends[row]] for row in rows))
+
+
+def compare_tokens(asked: TokenVectors, found: Iterable[TokenVectors]) -> Vectors:
+    """Return the mean, over the tokens of a query, of the cosine with the nearest token of each text; one at a time."""
+    wanted = np.asarray(asked, dtype=np.float32).T
+    scores = [
+        (tokens.astype(np.float32) @ wanted).max(axis=0).mean() if tokens.size and wanted.size else 0.0
+        for tokens in found
+    ]
+    return np.array(scores, dtype=np.float32)

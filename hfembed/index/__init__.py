@@ -5,6 +5,7 @@ takes changed documents without being built anew.
 """
 
 from hfembed.index.build import Built, Settings, build_index
-from hfembed.index.search import Hit, Index, Mode
+from hfembed.index.manifest import Mode
+from hfembed.index.search import Hit, Index
 
 __all__ = ["Built", "Hit", "Index", "Mode", "Settings", "build_index"]

@@ -17,17 +17,18 @@ from filelock import FileLock
 
 from hfembed import __version__
 from hfembed.compare.corpus import find_place
-from hfembed.embed import Embedder, Role, prompt_of
+from hfembed.embed import Embedder, Role, Vectors, prompt_of
 from hfembed.encoder import keeps_lengths
 from hfembed.errors import RunBusyError, RunError, RunMismatchError
 from hfembed.events import Reporter, silent
-from hfembed.heads import has_heads
 from hfembed.hub import ModelSource
 from hfembed.index.finish import finish
+from hfembed.index.heads import READ_TOGETHER, HeadReader, choose_heads
 from hfembed.index.known import Known, hashes
 from hfembed.index.manifest import IndexManifest, State, read_manifest, write_place
 from hfembed.index.sources import count_rows, documents_file, find_model, read_blocks
 from hfembed.index.store import KEY, TEXT, Store
+from hfembed.recipe import Head
 from hfembed.resources import local_path
 from hfembed.run import INDEX_LAYOUT, hash_json, hold
 from hfembed.stage import require
@@ -39,10 +40,14 @@ FIRST_TEXTS = 1_000
 
 @dataclass(frozen=True)
 class Settings:
-    """How an index is built. exact_below: from how many documents on a search compares with some of them only."""
+    """How an index is built. exact_below: from how many documents on a search compares with some of them only.
+
+    heads: those of the model that it is to hold; all that the model has where none are named.
+    """
 
     exact_below: int = EXACT_BELOW
     force: bool = False
+    heads: tuple[Head, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,23 +104,25 @@ class _Build:
         # It encodes block by block, and its progress is part of ours.
         self.quiet = Embedder(self.source, cache, load=lambda _: self.embedder.model)
         self.encoded = 0
+        self.heads = choose_heads(self.source, settings.heads, before, report)
+        self.reader = HeadReader(self.source, self.embedder, folder, self.heads) if self.heads else None
 
     def run(self) -> Built:
         started = time.monotonic()
-        if has_heads(self.source.path):
-            self.report.note("the model's weights and vectors of tokens are not indexed: its one vector per text is")
         manifest = self._begin()
         file = documents_file(self.corpus, self.folder, self.report)
         store = self._store(manifest.similarity)
         known = Known(store)
         new, changed, same = self._count(file, known)
+        if self.reader:
+            self.reader.note_size(file, new + changed, self.report)
         self._write(file, store, known, new + changed)
         gone = known.left(store)
         store.remove(gone)
         counts = {"new": new, "changed": changed, "removed": len(gone), "unchanged": same}
         if new + changed + len(gone) or self._unfinished():
             moved = (new + changed + len(gone)) / max(1, len(store))
-            manifest = finish(store, manifest, self.embedder, local_path(self.corpus), moved, self.report)
+            manifest = finish(store, manifest, self.embedder, self.reader, local_path(self.corpus), moved, self.report)
             manifest = manifest.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
             manifest.write(self.folder)
         elif self.before is not None:
@@ -138,6 +145,7 @@ class _Build:
                 "hfembed": __version__,
                 "corpus": self.corpus if local_path(self.corpus) is None else Path(self.corpus).resolve().name,
                 "exact_below": self.settings.exact_below,
+                "heads": {str(head): weight for head, weight in self.heads.items()},
             }
         )
         manifest.write(self.folder)
@@ -177,20 +185,29 @@ class _Build:
             for chosen, write in ((fresh, store.add), (other, store.replace)):
                 if chosen.any():
                     part = rows.filter(pa.array(chosen))
-                    write(part, self._vectors(part[TEXT].to_pylist()))
-                    task.advance(len(part))
+                    # Token by token a text takes longer and far more room: less of that is lost with a killed build.
+                    size = READ_TOGETHER if self.reader else len(part)
+                    for start in range(0, len(part), size):
+                        written = part.slice(start, size)
+                        write(*self._read(written))
+                        task.advance(len(written))
         task.finish()
 
-    def _vectors(self, texts: list[str]) -> Any:
+    def _read(self, rows: pa.Table) -> tuple[pa.Table, Vectors]:
+        texts = rows[TEXT].to_pylist()
         self.embedder.precision(texts[:FIRST_TEXTS])
+        if self.reader:
+            self.encoded += len(rows)
+            return self.reader.read(rows)
         self.encoded += self.quiet.lacks(texts)
-        return self.quiet.documents(texts)
+        return rows, self.quiet.documents(texts)
 
 
 def _before(folder: Path, source: ModelSource, settings: Settings) -> IndexManifest | None:
     """Return what the index in a folder said of itself; nothing where it begins anew. Refuse one of another model."""
     if settings.force:
-        shutil.rmtree(folder / INDEX_LAYOUT.table_folder, ignore_errors=True)
+        for part in INDEX_LAYOUT.folders:
+            shutil.rmtree(folder / part, ignore_errors=True)
         (folder / INDEX_LAYOUT.manifest).unlink(missing_ok=True)
         return None
     before = read_manifest(folder)

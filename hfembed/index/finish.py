@@ -11,25 +11,40 @@ import numpy as np
 
 from hfembed.embed import Embedder
 from hfembed.events import Reporter
+from hfembed.heads import FUSED
 from hfembed.index.approximate import WANTED_RECALL, make_approximate
-from hfembed.index.fusion import DEFAULT, MIN_QUERIES, PART_DEPTH, Asked, choose_fusion, read_dev
+from hfembed.index.asking import HeadSearch
+from hfembed.index.fusion import MIN_QUERIES, PART_DEPTH, Asked, choose_fusion, read_dev
+from hfembed.index.heads import HeadReader
 from hfembed.index.manifest import Approximate, Fusion, IndexManifest, State
-from hfembed.index.store import TEXT, Store
+from hfembed.index.store import TEXT, Scores, Store
+from hfembed.recipe import Head
+from hfembed.run import INDEX_LAYOUT
 from hfembed.stage import library_versions
 
 # The first words of documents stand for queries where none are known.
 SAMPLED, WORDS = 100, 6
 # Of a large index that has changed by more than this the words are counted anew.
 RECOUNTED = 0.1
+# What the table takes beside the vectors, among the sizes of parts.
+TABLE = "table"
 
 
 def finish(
-    store: Store, manifest: IndexManifest, embedder: Embedder, run: Path | None, moved: float, report: Reporter
+    store: Store,
+    manifest: IndexManifest,
+    embedder: Embedder,
+    heads: HeadReader | None,
+    run: Path | None,
+    moved: float,
+    report: Reporter,
 ) -> IndexManifest:
     """Return what the index says of itself once it is done. moved: the share of the documents that changed.
 
-    run: the folder whose queries of dev choose, if it has some.
+    heads: reads token by token, where the index holds heads. run: the folder whose queries of dev choose, if it has some.
     """
+    if heads is not None:
+        heads.settle(store)
     is_large = len(store) >= manifest.exact_below
     task = report.task("indexing words")
     store.settle()
@@ -47,14 +62,17 @@ def finish(
         _warn_of(approximate.recall, manifest.exact_below, report)
     else:
         store.drop_vector_index()
+    precision = str(embedder.precision(first)["precision"])
+    search = heads.search(store) if heads is not None else None
     return manifest.model_copy(
         update={
             "state": State.DONE,
             "approximate": approximate,
-            "fusion": _fuse(store, embedder, approximate, dev, report),
-            "precision": str(embedder.precision(first)["precision"]),
+            "fusion": _fuse(store, embedder, search, approximate, dev, report),
+            "precision": precision,
             "dimensions": store.dimensions,
             "documents": len(store),
+            "sizes": _sizes(store),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {**library_versions(), "lancedb": version("lancedb")},
         }
@@ -62,23 +80,53 @@ def finish(
 
 
 def _fuse(
-    store: Store, embedder: Embedder, how: Approximate | None, dev: list[tuple[str, str]], report: Reporter
+    store: Store,
+    embedder: Embedder,
+    heads: HeadSearch | None,
+    how: Approximate | None,
+    dev: list[tuple[str, str]],
+    report: Reporter,
 ) -> Fusion:
     numbers = store.numbers(sorted({identity for _, identity in dev}))
     known = [row for row in dev if row[1] in numbers]
-    vectors = embedder.queries([query for query, _ in known]) if known else ()
-    rows = [(*row, vector) for row, vector in zip(known, vectors, strict=True)]
+    found = _meant(store, embedder, heads, how, [query for query, _ in known])
+    rows = zip(known, found, strict=True)
     asked = [
-        Asked(store.nearest(vector, PART_DEPTH, how), store.by_words(query, PART_DEPTH), numbers[identity])
-        for query, identity, vector in report.each(rows, "weighing vectors and words", len(rows), "queries")
+        Asked(dense, store.by_words(query, PART_DEPTH), numbers[identity], fused)
+        for (query, identity), (dense, fused) in report.each(rows, "weighing vectors and words", len(known), "queries")
     ]
-    fusion = choose_fusion(asked)
-    if fusion is DEFAULT:
+    fusion = choose_fusion(asked, by_heads=heads is not None)
+    if not fusion.queries:
         report.note(
             f"vectors and words count alike: the corpus has {len(asked) or 'no'} queries of dev to choose by, "
             f"and it takes {MIN_QUERIES}"
         )
     return fusion
+
+
+def _meant(
+    store: Store, embedder: Embedder, heads: HeadSearch | None, how: Approximate | None, queries: list[str]
+) -> Iterator[tuple[Scores, Scores | None]]:
+    """Yield what vectors find for each query, and what all heads find where the index holds heads."""
+    if heads is not None:
+        for query in queries:
+            found = heads.compare(heads.read(query), PART_DEPTH, how).rankings
+            yield found[Head.DENSE], found[FUSED]
+    else:
+        for vector in embedder.queries(queries) if queries else ():
+            yield store.nearest(vector, PART_DEPTH, how), None
+
+
+def _sizes(store: Store) -> dict[str, int]:
+    """Return the bytes on disk of each part; the table's: texts, words and all else that is in the table."""
+
+    def of(name: str) -> int:
+        return sum(file.stat().st_size for file in (store.folder / name).rglob("*") if file.is_file())
+
+    dense = len(store) * store.dimensions * np.float32().nbytes
+    parts = {Head.SPARSE: of(INDEX_LAYOUT.postings), Head.MULTI_VECTOR: of(INDEX_LAYOUT.tokens)}
+    sizes = {str(Head.DENSE): dense} | {str(head): size for head, size in parts.items() if size}
+    return {**sizes, TABLE: of(INDEX_LAYOUT.table_folder) - dense}
 
 
 def _first_words(store: Store) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Fusion: how much vectors and how much words count, chosen on queries of dev whose answers are known."""
+"""Fusion: how much vectors, or heads, and how much words count, chosen on queries of dev whose answers are known."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from hfembed.heads import FUSED
 from hfembed.index.manifest import Fusion
 from hfembed.index.store import Scores, best_first
 from hfembed.ranking import NOBODY, Rows, fuse, ndcg_scores
+from hfembed.recipe import Head
 from hfembed.run import LAYOUT
 
 # Where nobody knows better both count alike, as in a comparison.
 DEFAULT = Fusion(dense=0.5)
+DEFAULT_OF_HEADS = Fusion(dense=0.5, joined=FUSED)
 GRID = tuple(step / 10 for step in range(11))
 MAX_QUERIES = 200
 # Fewer than these say nothing.
@@ -31,11 +34,15 @@ DEPTH = 10
 
 @dataclass(frozen=True)
 class Asked:
-    """A query with what vectors and words find for it, and the number of the document that answers it."""
+    """A query with what vectors and words find for it, and the number of the document that answers it.
+
+    fused: what all heads of the model find; nothing where the index holds none.
+    """
 
     dense: Scores
     words: Scores
     answer: int
+    fused: Scores | None = None
 
 
 def read_dev(run: Path, seed: int = 0) -> list[tuple[str, str]]:
@@ -58,33 +65,40 @@ def join(dense: Scores, words: Scores, share: float, depth: int = PART_DEPTH) ->
     return fuse([dense, whole], [share, 1 - share])
 
 
-def choose_fusion(asked: Sequence[Asked]) -> Fusion:
+def choose_fusion(asked: Sequence[Asked], *, by_heads: bool = False) -> Fusion:
     """Return the share of vectors that finds the answers best; of equals the largest.
 
-    The gain is measured on halves of the queries, each with the share that the other half chose.
+    by_heads: try the same with what all heads find in the place of vectors, and prefer it where it is as good. The gain
+    is measured on halves of the queries, each with what the other half chose.
     """
     if len(asked) < MIN_QUERIES:
-        return DEFAULT
+        return DEFAULT_OF_HEADS if by_heads else DEFAULT
     answers = np.array([one.answer for one in asked], dtype=np.int64)
-    scores = np.array([ndcg_scores(_ranked(asked, share), answers, DEPTH) for share in GRID])
+    ways = [(joined, share) for joined in (str(Head.DENSE), *([FUSED] if by_heads else ())) for share in GRID]
+    scores = np.array([ndcg_scores(_ranked(asked, *way), answers, DEPTH) for way in ways])
+    dense = scores[len(GRID) - 1]
     halves = np.arange(len(asked)) % FOLDS
-    gains = [
-        scores[_best(scores[:, halves != half])][halves == half] - scores[-1][halves == half] for half in range(FOLDS)
-    ]
+    gains = [scores[_best(scores[:, halves != half])][halves == half] - dense[halves == half] for half in range(FOLDS)]
     chosen = _best(scores)
+    joined, share = ways[chosen]
     return Fusion(
-        dense=GRID[chosen],
+        dense=share,
+        joined=joined,
         queries=len(asked),
-        ndcg_dense=_rounded(scores[-1]),
+        ndcg_dense=_rounded(dense),
         ndcg_bm25=_rounded(scores[0]),
+        ndcg_fused=_rounded(scores[-1]) if by_heads else None,
         ndcg_hybrid=_rounded(scores[chosen]),
         gain=_rounded(np.concatenate(gains)),
     )
 
 
-def _ranked(asked: Sequence[Asked], share: float) -> Rows:
+def _ranked(asked: Sequence[Asked], joined: str, share: float) -> Rows:
     """Return the numbers of the best documents for each query, filled up with nobody's."""
-    best = [best_first(join(one.dense, one.words, share), DEPTH) for one in asked]
+    best = []
+    for one in asked:
+        found = one.fused if joined == FUSED and one.fused is not None else one.dense
+        best.append(best_first(join(found, one.words, share), DEPTH))
     return np.array([[*found, *[NOBODY] * (DEPTH - len(found))] for found in best], dtype=np.int64)
 
 

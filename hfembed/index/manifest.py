@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hfembed.errors import InputError, RunError
+from hfembed.heads import FUSED
+from hfembed.recipe import Head
 from hfembed.run import INDEX_LAYOUT, write_atomically, write_json
 
 # Of another form an index is refused rather than misread.
@@ -21,6 +23,17 @@ class State(StrEnum):
 
     BUILDING = "building"
     DONE = "done"
+
+
+class Mode(StrEnum):
+    """What is compared: vectors, words or both; by the heads of a model, weights or vectors of tokens, or all of it."""
+
+    DENSE = "dense"
+    BM25 = "bm25"
+    HYBRID = "hybrid"
+    SPARSE = "sparse"
+    MULTI_VECTOR = "multi_vector"
+    FUSED = "fused"
 
 
 class Strict(BaseModel):
@@ -47,20 +60,27 @@ class Approximate(Strict):
 class Fusion(Strict):
     """How scores of vectors and words are joined. dense: the share of vectors; what words count is the rest.
 
+    joined: what is joined with words: the one vector of a text, or what all heads of the model find together (`fused`).
     queries: those of dev that chose it; none where it is the default. gain: in nDCG@10 over vectors alone, measured on
     halves of the queries that did not choose.
     """
 
     dense: float
+    joined: str = str(Head.DENSE)
     queries: int = 0
     ndcg_dense: float | None = None
     ndcg_bm25: float | None = None
+    ndcg_fused: float | None = None
     ndcg_hybrid: float | None = None
     gain: float | None = None
 
 
 class IndexManifest(Strict):
-    """All that a search has to know of an index, and all that a later build compares with."""
+    """All that a search has to know of an index, and all that a later build compares with.
+
+    heads: the heads of the model that it holds, with their weights; none where it holds one vector per text alone.
+    sizes: bytes on disk by part.
+    """
 
     form: int = FORM
     state: State
@@ -75,9 +95,23 @@ class IndexManifest(Strict):
     exact_below: int = 0
     approximate: Approximate | None = None
     fusion: Fusion = Fusion(dense=0.5)
+    heads: dict[str, float] = {}
+    sizes: dict[str, int] = {}
     seconds: float = 0.0
     finished: str = ""
     versions: dict[str, str] = {}
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """What can be compared in it."""
+        heads = [Mode(head) for head in self.heads if head != Head.DENSE]
+        return (Mode.DENSE, Mode.BM25, Mode.HYBRID, *heads, *([Mode.FUSED] if heads else ()))
+
+    @property
+    def mode(self) -> Mode:
+        """What is compared where nobody says: vectors and words; by heads these alone, unless dev finds more with words."""
+        words_help = bool(self.fusion.queries) and (self.fusion.dense < 1 or self.fusion.joined != FUSED)
+        return Mode.HYBRID if words_help or not self.heads else Mode.FUSED
 
     def write(self, folder: Path) -> None:
         """Write it into an index."""

@@ -29,9 +29,10 @@ def publish_index(folder: Path, repo: str, report: Reporter, *, public: bool = F
         )
     files: list[tuple[str, Path | bytes]] = [(CARD, index_card(manifest, repo).encode())]
     files += [(INDEX_LAYOUT.manifest, folder / INDEX_LAYOUT.manifest)]
-    table = folder / INDEX_LAYOUT.table_folder
-    files += [(file.relative_to(folder).as_posix(), file) for file in sorted(table.rglob("*")) if file.is_file()]
-    upload = Upload(repo, "dataset", files, MESSAGE, public, owned=(INDEX_LAYOUT.table_folder,))
+    for part in INDEX_LAYOUT.folders:
+        held = sorted(file for file in (folder / part).rglob("*") if file.is_file())
+        files += [(file.relative_to(folder).as_posix(), file) for file in held]
+    upload = Upload(repo, "dataset", files, MESSAGE, public, owned=INDEX_LAYOUT.folders)
     with tempfile.TemporaryDirectory(prefix="hfembed-index-") as work:
         return deliver(upload, Path(work), report)
 

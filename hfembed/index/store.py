@@ -25,6 +25,9 @@ Scores = dict[int, float]
 
 VECTOR, KEY, NUMBER, DISTANCE, SCORE = "vector", "key", "_rowid", "_distance", "_score"
 TEXT = "text"
+# Of a model with heads: the tokens of a document and their weights, and where the vectors of its tokens are.
+TOKENS, WEIGHTS, FILE, START, COUNT = "tokens", "weights", "token_file", "token_start", "token_count"
+HEAD_COLUMNS = (TOKENS, WEIGHTS, FILE, START, COUNT)
 READ_ROWS = 8_192
 # Names in one condition: a list of all that vanished could be as long as the corpus.
 NAMES = 1_000
@@ -34,7 +37,7 @@ class Store:
     """Documents with their vectors, searched by vector and by words.
 
     Of each it holds the columns that `pull` writes, `text` being what is embedded (title first), a key that changes
-    whenever anything of it does, and the vector.
+    whenever anything of it does, and the vector; of a model with heads what it says of the tokens, too.
     """
 
     def __init__(self, folder: Path, similarity: str) -> None:
@@ -54,6 +57,11 @@ class Store:
     def __len__(self) -> int:
         """Return how many documents are in it."""
         return int(self._table.count_rows()) if self.exists else 0
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+        return self._folder
 
     @property
     def dimensions(self) -> int:
@@ -80,10 +88,12 @@ class Store:
 
     def replace(self, rows: pa.Table, vectors: Vectors) -> None:
         """Put documents in the place of those of the same id; all of them or none."""
+        self.replace_rows(_joined(rows, vectors))
+
+    def replace_rows(self, rows: pa.Table) -> None:
+        """Put documents with all of their columns in the place of those of the same id; all of them or none."""
         with _words(self._folder):
-            self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(
-                _joined(rows, vectors)
-            )
+            self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove documents by id."""
@@ -121,6 +131,26 @@ class Store:
                 table = self._table.search().where(chosen).select(["id"]).with_row_id(True).to_arrow()
                 found |= dict(zip(table["id"].to_pylist(), table[NUMBER].to_pylist(), strict=True))
         return found
+
+    def take(self, numbers: Sequence[int], *columns: str) -> pa.Table:
+        """Return columns of documents by their numbers, in that order, as they lie."""
+        with _words(self._folder):
+            found = self._table.take_row_ids(list(numbers)).with_row_id().select(list(columns)).to_arrow()
+        order = np.argsort(found[NUMBER].to_numpy())
+        return found.take(order[np.searchsorted(found[NUMBER].to_numpy()[order], numbers)])
+
+    def holding(self, column: str, value: int, count: int) -> pa.Table:
+        """Return some of the documents that hold a value in a column, whole."""
+        from lancedb.expr import col, lit
+
+        with _words(self._folder):
+            return self._table.search().where(col(column) == lit(value)).limit(count).to_arrow()
+
+    def passing(self, where: Any) -> npt.NDArray[np.int64]:
+        """Return the numbers of the documents that a condition holds for."""
+        with _words(self._folder):
+            found = self._table.search().where(where).select(["id"]).with_row_id(True).to_arrow()
+        return np.asarray(found[NUMBER].to_numpy(), dtype=np.int64)
 
     def nearest(self, vector: Vectors, count: int, how: Approximate | None, where: Any = None) -> Scores:
         """Return the nearest documents of one vector: of all, or as an approximate index finds them."""
@@ -198,7 +228,7 @@ class Store:
 def _joined(rows: pa.Table, vectors: Vectors) -> pa.Table:
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    names = [*DOCUMENTS.names, KEY]
+    names = [*DOCUMENTS.names, KEY, *(name for name in HEAD_COLUMNS if name in rows.column_names)]
     return pa.table({**{name: rows[name] for name in names}, VECTOR: column})
 
 

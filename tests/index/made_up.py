@@ -34,3 +34,9 @@ def stored(folder: Path, vectors: Vectors, similarity: str = "cosine", **columns
     store.add(rows_of(len(vectors), **columns), vectors)
     store.index_words()
     return store
+
+
+def ranked(place: int) -> dict[int, float]:
+    """Return a ranking in which document 0 stands at this place."""
+    others = iter(range(1, 30))
+    return {0 if at == place else next(others): 1.0 - at / 20 for at in range(20)}

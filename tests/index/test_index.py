@@ -81,7 +81,7 @@ def test_explain_says_score_and_rank_of_each_part_and_the_words_that_matched(bui
     index, query = Index(built[0]), "unit code1021 leaking"
     hits = {hit.id: hit for hit in index.search(query, 24, explain=True)}
     assert {"code1021", "unit"} <= set(hits["d3"].words) and "technicians" not in hits["d3"].words
-    for mode in Mode:
+    for mode in index.manifest.modes:
         for found in index.search(query, 24, mode):
             part = hits[found.id].parts[mode]
             assert (part.rank, part.score) == (found.rank, found.score)
@@ -95,7 +95,7 @@ def test_a_word_matches_in_every_form_that_the_index_knows_it_in(built: tuple[Pa
 
 def test_filters_narrow_every_mode(built: tuple[Path, Built]):
     index = Index(built[0])
-    for mode in Mode:
+    for mode in index.manifest.modes:
         assert {hit.id for hit in index.search("unit", 24, mode, ["title ~ Pump"])} == {"d0", "d10", "d20"}
         assert {hit.id for hit in index.search("unit", 24, mode, ["id in (d3, d4)", "id != d4"])} == {"d3"}
 
@@ -120,7 +120,7 @@ def test_only_what_changed_is_embedded_and_what_vanished_is_removed(
     assert (again.new, again.changed, again.removed, again.unchanged, again.encoded) == (1, 1, 2, 21, 2)
     fresh = build_index(str(corpus), str(tiny_model), tmp_path / "fresh")
     assert fresh.new == again.manifest.documents == 23
-    for mode in Mode:
+    for mode in fresh.manifest.modes:
         both = [Index(place).search("pump painted green", 23, mode) for place in (folder, tmp_path / "fresh")]
         scores = [{hit.id: (hit.score, hit.text) for hit in hits} for hits in both]
         assert scores[0].keys() == scores[1].keys() and "d23" not in scores[0]
@@ -320,8 +320,13 @@ def test_the_manifest_says_what_the_index_is_and_no_path_of_this_machine(built: 
     values = json.loads(text)
     assert values["state"] == "done" and values["documents"] == 24 and values["dimensions"] == 32
     assert values["exact_below"] == EXACT_BELOW and values["approximate"] is None
-    assert values["fusion"] == {"dense": 0.5, "queries": 0, "ndcg_dense": None, "ndcg_bm25": None,
-                                "ndcg_hybrid": None, "gain": None}  # fmt: skip
+    assert values["fusion"] == {"dense": 0.5, "joined": "dense", "queries": 0, "ndcg_dense": None, "ndcg_bm25": None,
+                                "ndcg_fused": None, "ndcg_hybrid": None, "gain": None}  # fmt: skip
+    assert (
+        values["heads"] == {}
+        and values["sizes"]["dense"] == 24 * 32 * 4
+        and values["sizes"].keys() == {"dense", "table"}
+    )
     assert len(values["prompts"]) == 64 and {"lancedb", "torch"} <= set(values["versions"])
     assert str(tiny_model.parent) not in text and str(built[0]) not in text
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_up import clustered, rows_of, stored
+from made_up import clustered, ranked, rows_of, stored
 
 from hfembed.embed import Vectors
 from hfembed.errors import InputError
@@ -103,11 +103,6 @@ def test_what_is_written_after_the_parts_were_made_is_found_too(tmp_path: Path):
 
 def asked(dense_rank: int, words_rank: int) -> Asked:
     """Return a query whose answer, document 0, stands at these places."""
-
-    def ranked(place: int) -> dict[int, float]:
-        others = iter(range(1, 30))
-        return {0 if at == place else next(others): 1.0 - at / 20 for at in range(20)}
-
     return Asked(ranked(dense_rank), ranked(words_rank), 0)
 
 
