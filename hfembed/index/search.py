@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from hfembed.embed import Precision, Role, Vectors, encode, load_model
 from hfembed.errors import InputError, ModelError, RunMismatchError
-from hfembed.hub import REPO_ID, ModelSource, dataset_snapshot
+from hfembed.hub import ModelSource
 from hfembed.index.filters import Condition, all_of, parse_filter
 from hfembed.index.fusion import PART_DEPTH, join
-from hfembed.index.manifest import IndexManifest, State, read_manifest, read_place
-from hfembed.index.sources import find_model
+from hfembed.index.manifest import finished, read_place
+from hfembed.index.sources import find_index, find_model
 from hfembed.index.store import TEXT, Scores, Store, best_first
-from hfembed.resources import local_path
 from hfembed.stage import require
 from hfembed.text import WORD
 
@@ -75,19 +74,18 @@ class Index:
     @classmethod
     def open(cls, name: str, model: str | None = None) -> Index:
         """Open an index: a folder, or a dataset repo of the Hub (`org/name[@revision]`), which is downloaded."""
-        folder = local_path(name)
-        if folder is not None and folder.is_dir():
-            return cls(folder, model)
-        repo, _, revision = name.partition("@")
-        if not REPO_ID.match(repo):
-            raise InputError(f"There is no index '{name}'.", f"hfembed index CORPUS --model MODEL --out {name}")
-        return cls(dataset_snapshot(repo, revision or None), model)
+        return cls(find_index(name), model)
 
     @cached_property
     def model(self) -> SentenceTransformer:
         """The model that the documents were embedded with; any other is refused."""
         require("train", "torch", "sentence_transformers")
-        return load_model(self._source())
+        return load_model(self.source())
+
+    @property
+    def store(self) -> Store:
+        """The table of its documents."""
+        return self._store
 
     def search(
         self,
@@ -145,7 +143,8 @@ class Index:
         words = dict.fromkeys(word.lower() for word in WORD.findall(text))
         return tuple(word for word in words if stems.intersection(self._store.tokens(word)))
 
-    def _source(self) -> ModelSource:
+    def source(self) -> ModelSource:
+        """Find the model that the documents were embedded with; refuse any other."""
         known = self.manifest.model
         published = f"{known['name']}@{known['revision']}" if known.get("revision") else str(known["name"])
         # A revision is found by its name, wherever the newest is by now; not so a recipe's use of a model.
@@ -165,19 +164,6 @@ class Index:
                 "Name the same with --model, or index again: hfembed index CORPUS --model MODEL --out DIR --force",
             )
         return source
-
-
-def finished(folder: Path) -> IndexManifest:
-    """Return what an index says of itself; refuse what is none, or not whole."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise InputError(f"'{folder}' is no index.", f"hfembed index CORPUS --model MODEL --out {folder} builds one.")
-    if manifest.state is not State.DONE:
-        raise InputError(
-            f"The index in '{folder}' is not finished.",
-            f"Repeat its command, hfembed index CORPUS --model MODEL --out {folder}: it goes on where it stopped.",
-        )
-    return manifest
 
 
 def passage(hit: Hit, query: str, length: int) -> str:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ Scores = dict[int, float]
 VECTOR, KEY, NUMBER, DISTANCE, SCORE = "vector", "key", "_rowid", "_distance", "_score"
 TEXT = "text"
 READ_ROWS = 8_192
+# What all open tables together keep in memory of their indexes and of their files, in bytes; without a word LanceDB
+# takes seven gigabytes.
+INDEX_CACHE, METADATA_CACHE = 512 << 20, 128 << 20
 # Names in one condition: a list of all that vanished could be as long as the corpus.
 NAMES = 1_000
 
@@ -43,7 +47,7 @@ class Store:
 
         self._folder, self._similarity = folder, similarity
         with _words(folder):
-            self._database = lancedb.connect(folder)
+            self._database = lancedb.connect(folder, session=_session())
         self._table = self._open()
 
     @property
@@ -73,6 +77,14 @@ class Store:
     def add(self, rows: pa.Table, vectors: Vectors) -> None:
         """Add documents that are not there; all of them or, when the process dies, none."""
         table = _joined(rows, vectors)
+        with _words(self._folder):
+            if self._table is None:
+                self._table = self._database.create_table(INDEX_LAYOUT.table, schema=table.schema)
+            self._table.add(table)
+
+    def add_words(self, rows: pa.Table) -> None:
+        """Add documents without vectors, to a table that words alone are looked up in."""
+        table = rows.select([*DOCUMENTS.names, KEY])
         with _words(self._folder):
             if self._table is None:
                 self._table = self._database.create_table(INDEX_LAYOUT.table, schema=table.schema)
@@ -109,6 +121,23 @@ class Store:
             found = self._table.take_row_ids(list(numbers)).with_row_id().select(list(columns)).to_arrow().to_pylist()
         by_number = {row.pop(NUMBER): row for row in found}
         return [by_number[number] for number in numbers]
+
+    def vectors(self, numbers: Sequence[int]) -> Vectors:
+        """Return the vectors of documents by their numbers, in that order."""
+        if not numbers:
+            return np.zeros((0, self.dimensions), dtype=np.float32)
+        return np.array([row[VECTOR] for row in self.rows(numbers, VECTOR)], dtype=np.float32)
+
+    def spread(self, count: int) -> list[int]:
+        """Return the numbers of some documents that are spread over all."""
+        step, at, chosen = max(1, len(self) / max(1, count)), 0, list[int]()
+        wanted = np.unique(np.arange(0, len(self), step).astype(np.int64))
+        for batch in self.batches(KEY):
+            numbers = batch[NUMBER].to_numpy()
+            here = wanted[(wanted >= at) & (wanted < at + len(batch))] - at
+            chosen += numbers[here].tolist()
+            at += len(batch)
+        return chosen
 
     def numbers(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the numbers of documents by their ids."""
@@ -193,6 +222,14 @@ class Store:
             return None
         with _words(self._folder):
             return self._database.open_table(INDEX_LAYOUT.table)
+
+
+@lru_cache(maxsize=1)
+def _session() -> Any:
+    """Return what all tables of this process share: the memory for what they read again and again."""
+    import lancedb
+
+    return lancedb.Session(index_cache_size_bytes=INDEX_CACHE, metadata_cache_size_bytes=METADATA_CACHE)
 
 
 def _joined(rows: pa.Table, vectors: Vectors) -> pa.Table:
