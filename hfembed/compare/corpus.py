@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from filelock import FileLock
 
 from hfembed.corpus import Documents, locate_corpus
 from hfembed.events import Reporter
@@ -179,8 +180,11 @@ def _in_memory(documents: Sequence[Document]) -> Documents:
 def _keep(documents: Iterable[Document], file: Path) -> None:
     """Write the documents of a large corpus, whole or not at all, in the place of what it held before."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    begun = file.with_suffix(".partial")
-    write_documents(documents, begun)
-    for old in file.parent.glob(CACHE_LAYOUT.documents.format(key="*")):
-        old.unlink(missing_ok=True)
-    begun.replace(file)
+    with FileLock(file.with_suffix(".lock")):
+        if file.is_file():
+            return  # another process has written it meanwhile
+        begun = file.with_suffix(".partial")
+        write_documents(documents, begun)
+        for old in file.parent.glob(CACHE_LAYOUT.documents.format(key="*")):
+            old.unlink(missing_ok=True)
+        begun.replace(file)

@@ -163,10 +163,13 @@ class Library:
         if contender.words and opened is None and isinstance(corpus, Searched):
             self.words(corpus)
         if contender.has_vectors:
-            found = opened or self._encoded(contender, corpus, report)
-            if found.source.fingerprint not in self.models:
+            found = opened if opened is not None else self._encoded(contender, corpus, report)
+            is_cold = opened is not None and not opened.is_warm()
+            if is_cold or found.source.fingerprint not in self.models:
                 # The first text a model encodes takes many times as long as the next, and is nobody's query.
-                encode(self.model(found.source), [FIRST_TEXT], Role.QUERY, found.precision)
+                vector = encode(self.model(found.source), [FIRST_TEXT], Role.QUERY, found.precision)[0]
+                if opened is not None:
+                    opened.nearest(vector, PART_DEPTH)
 
     def prepare_all(
         self, contenders: Sequence[Contender], corpus: Searched | OnDisk, report: Reporter | None = None
@@ -206,7 +209,8 @@ class Library:
 
     def query_vectors(self, contender: Contender, corpus: Searched | OnDisk, queries: Sequence[str]) -> Vectors:
         """Return the unit vectors of queries under a contender's model; they are kept nowhere."""
-        found = self.index_of(contender, corpus) or self._encoded(contender, corpus)
+        opened = self.index_of(contender, corpus)
+        found = opened if opened is not None else self._encoded(contender, corpus)
         model = self.model(found.source)
         with _computing_with(1 if len(queries) <= FEW else _usual_threads()):
             return encode(model, queries, Role.QUERY, found.precision)

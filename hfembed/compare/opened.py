@@ -32,6 +32,7 @@ class Opened:
     def __init__(self, folder: Path, source: ModelSource | None = None) -> None:
         """Open the index in a folder. source: its model, where that has been found."""
         self._index, self._source, self._finding = Index(folder), source, threading.Lock()
+        self._warm = False
 
     def __len__(self) -> int:
         """Return how many documents there are."""
@@ -63,8 +64,13 @@ class Opened:
         """How much vectors count where they are joined with words; chosen when it was built."""
         return self._index.manifest.fusion.dense
 
+    def is_warm(self) -> bool:
+        """Tell whether it was asked anything yet; of a large one the first answer takes seconds."""
+        return self._warm
+
     def nearest(self, vector: Vectors, count: int) -> Scores:
         """Return the nearest documents of a vector."""
+        self._warm = True
         return self._index.store.nearest(vector, count, self._index.manifest.approximate)
 
     def by_words(self, query: str, count: int) -> Scores:

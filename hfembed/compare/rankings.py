@@ -51,7 +51,7 @@ def compare(
     refuse_empty(query)
     corpus = corpus or _first_index(models)
     library = library or Library()
-    searched, contenders = library.corpus(corpus, report=report), read_contenders(models, corpus)
+    contenders, searched = read_contenders(models, corpus), library.corpus(corpus, report=report)
     rankings = rank(library, contenders, searched, query, count, report)
     for difference in library.differences(contenders, searched):
         (report or silent()).warn(difference)

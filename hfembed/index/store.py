@@ -28,8 +28,9 @@ VECTOR, KEY, NUMBER, DISTANCE, SCORE = "vector", "key", "_rowid", "_distance", "
 TEXT = "text"
 READ_ROWS = 8_192
 # What all open tables together keep in memory of their indexes and of their files, in bytes; without a word LanceDB
-# takes seven gigabytes.
-INDEX_CACHE, METADATA_CACHE = 512 << 20, 128 << 20
+# takes seven gigabytes. Two million vectors of 384 dimensions have room in it; what has none is read again and again,
+# which takes several times as long.
+INDEX_CACHE, METADATA_CACHE = 1 << 30, 128 << 20
 # Names in one condition: a list of all that vanished could be as long as the corpus.
 NAMES = 1_000
 
