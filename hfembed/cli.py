@@ -362,11 +362,15 @@ def compare(
         list[str],
         typer.Argument(
             metavar="MODEL MODEL...",
-            help="Folders, runs, Hub ids, bm25 or hybrid; base and tuned where the corpus is a run.",
+            help="Folders, runs, Hub ids, indexes, bm25 or hybrid; base and tuned where the corpus is a run, index where "
+            "it is one.",
         ),
     ],
-    corpus: Annotated[str, typer.Option(metavar="SRC", help="A corpus as for run, or a finished run.")],
     query: Annotated[str, typer.Option(metavar="TEXT", help="What to search for.")],
+    corpus: Annotated[
+        str | None,
+        typer.Option(metavar="SRC", help="A corpus as for run, a finished run, or an index; that of a first index."),
+    ] = None,
     count: Annotated[int, typer.Option("-k", min=1, max=1000, help="Passages to show.")] = 10,
     output: FormatOption = Format.TEXT,
 ) -> None:

@@ -136,6 +136,22 @@ class IndexLayout:
 INDEX_LAYOUT = IndexLayout()
 
 
+@dataclass(frozen=True)
+class CacheLayout:
+    """What `compare` keeps of a large corpus beside its embeddings: an index for each model.
+
+    corpus: in such an index, of which content of the corpus it is.
+    """
+
+    documents: str = "documents-{key}.parquet"
+    indexes: str = "indexes"
+    words: str = "words"
+    corpus: str = ".corpus.json"
+
+
+CACHE_LAYOUT = CacheLayout()
+
+
 class Manifest(BaseModel):
     """What one finished stage did; written last, so its presence means 'done'."""
 

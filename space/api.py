@@ -59,8 +59,8 @@ def search(
 
     Args:
         query: What to search for, in plain words.
-        model: "base", "tuned" (your newest run's model), "tuned:RUN" (the model of one of your runs), "bm25" (words alone), "hybrid", or the id of a sentence-transformers model of the Hub, org/name.
-        corpus: "sample", "run:RUN" (the documents of one of your runs), or a dataset of the Hub, org/name. Without a token only the sample.
+        model: "base", "tuned" (your newest run's model), "tuned:RUN" (the model of one of your runs), "bm25" (words alone), "hybrid", "index" (its model, where the corpus is an index), "index:ORG/NAME", or the id of a sentence-transformers model of the Hub, org/name.
+        corpus: "sample", "run:RUN" (the documents of one of your runs), or a dataset or an index of the Hub, org/name. Without a token only the sample.
         count: How many passages, 1 to 100.
 
     Returns:
@@ -83,7 +83,7 @@ def compare(
     Args:
         query: What to search for, in plain words.
         models: Up to four of what `search` takes as a model; the first is what the others are measured against.
-        corpus: "sample", "run:RUN" (the documents of one of your runs), or a dataset of the Hub, org/name. Without a token only the sample.
+        corpus: "sample", "run:RUN" (the documents of one of your runs), or a dataset or an index of the Hub, org/name. Without a token only the sample.
         count: How many passages of each model, 1 to 100.
 
     Returns:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from hfembed.compare import BASE, BM25, TUNED
+from hfembed.compare import BASE, BM25, INDEX, TUNED
 from hfembed.errors import HfembedError
 
 from .compare_work import Work
@@ -150,8 +150,8 @@ def _models(visitor: Visitor, corpus: str, models: Sequence[str]) -> tuple[gr.Dr
     except HfembedError:
         queries = []  # what is wrong with the corpus is said when it is searched
     # What somebody typed stays; a run that is no longer there does not.
-    kept = [name for name in models if name in keys or not name.startswith(TUNED)]
-    usual = [name for name in (BASE, TUNED, BM25) if name in keys]
+    kept = [name for name in models if name in keys or (not name.startswith(TUNED) and name != INDEX)]
+    usual = [name for name in (INDEX, BASE, TUNED, BM25) if name in keys]
     value = kept if set(kept) - {BASE, BM25} else usual
     return _dropdown(offered, value), gr.Dataset(samples=[[query] for query in queries], visible=shown(bool(queries)))
 

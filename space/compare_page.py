@@ -138,7 +138,7 @@ def _fields(session: Session) -> Fields:
     with gr.Row():
         corpus = gr.Dropdown(
             [("sample corpus", SAMPLE)], value=SAMPLE, label="Corpus", allow_custom_value=True, scale=2, min_width=240,
-            info="Of your runs, the sample, or a dataset of the Hub: org/name", elem_id="compare-corpus",
+            info="Of your runs, the sample, or a dataset or an index of the Hub: org/name", elem_id="compare-corpus",
         )  # fmt: skip
         models = gr.Dropdown(
             [("base", BASE)], value=[], label="Models", multiselect=True, max_choices=MOST_MODELS, scale=4,

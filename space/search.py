@@ -5,6 +5,7 @@ models and corpus are named as search_names.py has it: `base`, `tuned`, `bm25`, 
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +14,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hfembed.compare import Contender, Library, Ranking, Searched, rank
+import numpy as np
+
+from hfembed.compare import Contender, Library, OnDisk, Ranking, Searched, rank
 from hfembed.compare.batch import Batch, ask_all
-from hfembed.compare.plane import Plane, Topics, choose_rows, find_topics, lay_out
-from hfembed.compare.queries import Queries, read_queries
+from hfembed.compare.library import Found
+from hfembed.compare.plane import MOST_POINTS, Plane, Topics, find_topics, lay_out
+from hfembed.compare.queries import Queries, answering, read_queries
 from hfembed.compare.rankings import refuse_empty
-from hfembed.corpus import SAMPLE
+from hfembed.corpus import SAMPLE, join_title
 from hfembed.errors import InputError, ModelError
 from hfembed.events import Reporter
 
@@ -34,7 +38,7 @@ MOST_MODELS, MOST_QUERY, MOST_DOCUMENTS = 4, 500, 5_000
 class Selection:
     """What a visitor compares, found and loaded. label: what the corpus is called."""
 
-    corpus: Searched
+    corpus: Searched | OnDisk
     label: str
     contenders: tuple[Contender, ...]
     known: Queries
@@ -114,14 +118,14 @@ def ask_many(
 
 @dataclass(frozen=True)
 class Map:
-    """A corpus under each model, with the query on it. titles: by row."""
+    """A corpus under each model, with the query on it. titles: of the documents that are shown, in their order."""
 
     query: str
     names: tuple[str, ...]
     planes: tuple[Plane, ...]
     top: tuple[tuple[int, ...], ...]
     topics: Topics
-    titles: dict[int, str]
+    titles: tuple[str, ...]
     answers: frozenset[int]
 
 
@@ -134,18 +138,30 @@ def draw_map(visitor: Visitor, models: Sequence[str], corpus: str, query: str, r
         searched, dense = selection.corpus, [one for one in selection.contenders if not one.words]
         if not dense:
             raise InputError("A map needs a model: words alone have no place on it.", NO_MODEL)
-        found = [library().search(one, searched, [asked], PASSAGES, report)[0].rows.tolist() for one in dense]
-        encoded = [library().encoded(str(one.model), searched) for one in dense]
-        asked_as = [library().query_vectors(str(one.model), searched, [asked])[0] for one in dense]
-    answers = frozenset(searched.rows[name] for name in selection.known.answers(asked) if name in searched.rows)
-    rows = choose_rows(len(searched.documents), sorted(answers.union(*found)))
+        found = [_ids(library().search(one, searched, [asked], PASSAGES, report)[0]) for one in dense]
+        documents = library().readable(searched, report)
+        answers = set(documents.numbers(list(selection.known.answers(asked))))
+        spread = documents.ids(documents.spread(MOST_POINTS))
+        shown = library().shared(dense, searched, sorted({*spread, *answers, *itertools.chain(*found)}))
+        vectors = [library().document_vectors(one, searched, shown) for one in dense]
+        asked_as = [library().query_vectors(one, searched, [asked])[0] for one in dense]
+        numbers = documents.numbers(shown)
+        passages = documents.passages([numbers[name] for name in shown])
+    rows, at = np.arange(len(shown)), {name: row for row, name in enumerate(shown)}
     planes: list[Plane] = []
-    for one, vector in zip(encoded, asked_as, strict=True):
-        planes.append(lay_out(one.vectors, rows, vector, planes[0] if planes else None))
-    titles = {row: searched.documents.titles[row] or searched.documents.ids[row] for row in rows.tolist()}
-    topics = find_topics(encoded[0].vectors, rows, searched.texts)
+    for own, vector in zip(vectors, asked_as, strict=True):
+        planes.append(lay_out(own, rows, vector, planes[0] if planes else None))
+    topics = find_topics(vectors[0], rows, [join_title(passage.title, passage.text) for passage in passages])
+    top = tuple(tuple(at[name] for name in names if name in at) for names in found)
+    titles = tuple(passage.title or passage.id for passage in passages)
     return Map(
-        asked, tuple(one.name for one in dense), tuple(planes), tuple(map(tuple, found)), topics, titles, answers
+        asked,
+        tuple(one.name for one in dense),
+        tuple(planes),
+        top,
+        topics,
+        titles,
+        frozenset(at[name] for name in answers if name in at),
     )
 
 
@@ -157,10 +173,9 @@ def select(visitor: Visitor, models: Sequence[str], corpus: str, report: Reporte
         raise InputError(f"{len(models)} models are more than {MOST_MODELS}.", "Take some away.")
     focus = find_focus(visitor, corpus)
     source, label = find_corpus(visitor, corpus)
-    contenders = [find_contender(visitor, name, models, focus) for name in dict.fromkeys(models)]
+    contenders = [find_contender(visitor, name, models, focus, corpus) for name in dict.fromkeys(models)]
     searched = library().corpus(source, MOST_DOCUMENTS)
-    for contender in contenders:
-        library().prepare(contender, searched, report)
+    library().prepare_all(contenders, searched, report)
     return Selection(searched, label, tuple(contenders), library().known(searched))
 
 
@@ -173,13 +188,21 @@ def known_of(visitor: Visitor, corpus: str) -> Queries:
 
 def _of_file(file: Path, selection: Selection) -> Queries:
     try:
-        return read_queries(file, selection.corpus.documents)
+        here = selection.corpus
+        documents = here.documents if isinstance(here, Searched) else answering(file, library().readable(here))
+        return read_queries(file, documents)
     except InputError as error:
         # Where an upload is kept is no visitor's concern.
         raise InputError(error.message.replace(str(file), file.name), error.hint) from None
 
 
 def _notes(selection: Selection) -> tuple[str, ...]:
+    differences = tuple(library().differences(selection.contenders, selection.corpus))
     if selection.corpus.whole:
-        return ()
-    return (f"Only the first {len(selection.corpus.documents):,} documents of {selection.label} are searched here.",)
+        return differences
+    first = f"Only the first {len(selection.corpus):,} documents of {selection.label} are searched here."
+    return (first, *differences)
+
+
+def _ids(found: Found) -> list[str]:
+    return found.where.ids(found.rows.tolist())

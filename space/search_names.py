@@ -1,7 +1,8 @@
 """Names: what a visitor may search and with what, and what it is to hfembed.
 
 What a visitor may name is a word or an id: `sample`, `run:ID` of their own, or a dataset of the Hub as corpus; `base`,
-`tuned`, `tuned:ID`, `bm25`, `hybrid`, `hybrid:MODEL`, or a model of the Hub. A path of this machine is never one.
+`tuned`, `tuned:ID`, `bm25`, `hybrid`, `hybrid:MODEL`, a model of the Hub, or the model of an index of the Hub: `index`
+where the corpus is one, `index:ORG/NAME`. A path of this machine is never one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hfembed.compare import BASE, BM25, HYBRID, TUNED, Contender
-from hfembed.compare.contender import JOINED
+from hfembed.compare import BASE, BM25, HYBRID, INDEX, TUNED, Contender
+from hfembed.compare.contender import INDEXED, JOINED
 from hfembed.corpus import SAMPLE
-from hfembed.errors import CorpusError, HubError, ModelError
+from hfembed.errors import CorpusError, HfembedError, HubError, ModelError
 from hfembed.hub.search import look_up_model
 from hfembed.run import LAYOUT
 
 from .hub_names import names_dataset, names_dataset_file, names_model
+from .indexes import find_hub_index
 from .runs import VisitorRun, base_of, bring, find_run, with_model
 from .settings import read_settings
 from .visitors import Visitor
@@ -25,7 +27,7 @@ from .visitors import Visitor
 MOST_PARAMETERS = 700_000_000
 RUN = "run:"
 NO_MODEL = "Name a model that you trained here, one of the Hub (org/name), bm25 or hybrid."
-NO_CORPUS = "Name sample, a corpus of one of your runs, or a dataset of the Hub (org/name)."
+NO_CORPUS = "Name sample, a corpus of one of your runs, or a dataset or an index of the Hub (org/name)."
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ def model_choices(visitor: Visitor, corpus: str) -> list[Choice]:
     """Return the models to choose from, where a corpus is searched."""
     runs = with_model(visitor)
     focus = next((one for one in runs if corpus == RUN + one.id), runs[0] if runs else None)
+    if index := _offered_index(visitor, corpus):
+        return [
+            Choice(f"index: {index}", INDEX),
+            Choice("BM25: words alone", BM25),
+            Choice("hybrid: index and BM25", HYBRID),
+        ]
     own = [Choice(_tuned_label(one), TUNED if one is focus else f"{TUNED}:{one.id}") for one in runs]
     own.sort(key=lambda choice: choice.key != TUNED)
     return [
@@ -48,6 +56,16 @@ def model_choices(visitor: Visitor, corpus: str) -> list[Choice]:
         Choice("BM25: words alone", BM25),
         Choice(f"hybrid: {'tuned' if own else 'base'} and BM25", HYBRID),
     ]
+
+
+def _offered_index(visitor: Visitor, corpus: str) -> str | None:
+    """Return the model of a corpus that is an index; what is wrong with it is said when it is searched."""
+    try:
+        with visitor.acting():
+            found = find_hub_index(corpus.strip(), visitor.name) if corpus else None
+    except HfembedError:
+        return None
+    return str(found[1].model["name"]) if found else None
 
 
 def corpus_choices(visitor: Visitor) -> list[Choice]:
@@ -68,19 +86,46 @@ def find_corpus(visitor: Visitor, name: str) -> tuple[str, str]:
         raise CorpusError("No corpus is named.", NO_CORPUS)
     if not names_dataset(name) and not names_dataset_file(name):
         raise CorpusError(f"'{name}' is not a Hub dataset id.", NO_CORPUS)
-    return name, name
+    found = find_hub_index(name, visitor.name)
+    return (found[0] if found else name), name
 
 
-def find_contender(visitor: Visitor, key: str, keys: Sequence[str], focus: VisitorRun | None) -> Contender:
+def find_contender(
+    visitor: Visitor, key: str, keys: Sequence[str], focus: VisitorRun | None, corpus: str = ""
+) -> Contender:
     """Return what a visitor names as a model among others; focus: the run that `base` and `tuned` are of."""
     if key == BM25:
-        return Contender("BM25", None, words=True)
+        return Contender("BM25", words=True)
     if key != HYBRID and not key.startswith(JOINED):
+        if index := _index(visitor, key, corpus):
+            label, pinned = index
+            return Contender(f"index: {label}", index=pinned)
         return Contender(*_model(visitor, key, focus))
     others = [name for name in keys if name not in (BM25, HYBRID) and not name.startswith(JOINED)]
-    joined = key.removeprefix(JOINED) if key != HYBRID else others[-1] if others else TUNED if focus else BASE
+    usual = INDEX if _names_index(visitor, corpus) else TUNED if focus else BASE
+    joined = key.removeprefix(JOINED) if key != HYBRID else others[-1] if others else usual
+    if index := _index(visitor, joined, corpus):
+        label, pinned = index
+        return Contender(f"hybrid: {label} and BM25", words=True, index=pinned)
     label, model = _model(visitor, joined, focus)
     return Contender(f"hybrid: {label.partition(':')[0]} and BM25", model, words=True)
+
+
+def _names_index(visitor: Visitor, corpus: str) -> bool:
+    return find_hub_index(corpus.strip(), visitor.name) is not None
+
+
+def _index(visitor: Visitor, key: str, corpus: str) -> tuple[str, str] | None:
+    """Return the model of an index of the Hub that a visitor names as a model, and the index at its commit."""
+    if key != INDEX and not key.startswith(INDEXED):
+        return None
+    name = corpus.strip() if key == INDEX else key.removeprefix(INDEXED).strip()
+    found = find_hub_index(name, visitor.name)
+    if found is None:
+        raise ModelError(f"'{name or key}' is no index of the Hub.", f"{INDEXED}ORG/NAME names one.")
+    pinned, manifest = found
+    _refuse_large(f"{manifest.model['name']}@{manifest.model['revision']}", visitor)
+    return str(manifest.model["name"]), pinned
 
 
 def _model(visitor: Visitor, key: str, focus: VisitorRun | None) -> tuple[str, str]:

@@ -10,11 +10,10 @@ import pytest
 from builders import keep_documents, some_documents, write_beir, write_jsonl
 
 from hfembed.compare import Library, compare, to_json
-from hfembed.compare.library import DEPTH
 from hfembed.embed import Embedder
 from hfembed.errors import CorpusError, InputError, ModelError
 from hfembed.hub import local_model
-from hfembed.ranking import fuse
+from hfembed.index.fusion import PART_DEPTH, join
 from hfembed.recipe import Recipe
 from hfembed.run import LAYOUT, Run
 
@@ -71,9 +70,9 @@ def test_bm25_finds_other_forms_of_a_word(corpus: Path):
 
 def test_hybrid_adds_up_what_a_model_and_bm25_found(corpus: Path, tiny_model: Path):
     dense, words, hybrid = compare([str(tiny_model), "bm25", "hybrid"], str(corpus), QUERY, 20)
-    parts = [{hit.id: hit.score for hit in ranking.hits} for ranking in (dense, words)]
-    expected = fuse(parts)
-    assert len(parts[0]) <= DEPTH and {hit.id for hit in hybrid.hits} == set(expected)
+    parts = [{int(hit.id[1:]): hit.score for hit in ranking.hits} for ranking in (dense, words)]
+    expected = {f"d{number}": score for number, score in join(*parts, 0.5).items()}
+    assert len(parts[0]) <= PART_DEPTH and {hit.id for hit in hybrid.hits} == set(expected)
     for hit in hybrid.hits:
         assert hit.score == pytest.approx(expected[hit.id], abs=0.01)  # the parts are shown rounded
     (named,) = compare([f"hybrid:{tiny_model}"], str(corpus), QUERY, 20)

@@ -12,7 +12,7 @@ from builders import some_documents, write_beir, write_jsonl
 
 from hfembed.compare import Contender, Hit, Library, Ranking, Searched
 from hfembed.compare.batch import ask_all
-from hfembed.compare.plane import MOST_POINTS, choose_rows, find_topics, lay_out
+from hfembed.compare.plane import MOST_POINTS, find_topics, lay_out
 from hfembed.compare.queries import Query, known_queries, read_queries
 from hfembed.compare.votes import cast, count_votes, draw_ballot, preferences, read_votes
 from hfembed.compare.words import best_window, matching_spans
@@ -116,11 +116,14 @@ class Fixed(Library):
         super().__init__()
         self._found = found
 
+    def prepare_all(self, contenders, corpus, report=None):  # type: ignore[no-untyped-def]
+        pass
+
     def search(self, contender, corpus, queries, count, report=None):  # type: ignore[no-untyped-def]
         from hfembed.compare.library import Found
 
         return [
-            Found(np.array(rows[:count]), np.linspace(1, 0.1, len(rows[:count]), dtype=np.float32), 0.0)
+            Found(np.array(rows[:count]), np.linspace(1, 0.1, len(rows[:count]), dtype=np.float32), 0.0, corpus)
             for rows in self._found[contender.name]
         ]
 
@@ -229,14 +232,14 @@ def groups(count: int = 40, width: int = 8) -> np.ndarray:
 
 def test_a_map_keeps_alike_documents_together_and_puts_the_query_among_its_own():
     vectors = groups()
-    plane = lay_out(vectors, choose_rows(80, []), vectors[3])
+    plane = lay_out(vectors, np.arange(80), vectors[3])
     near, far = plane.points[:40].mean(axis=0), plane.points[40:].mean(axis=0)
     assert np.linalg.norm(plane.query - near) < np.linalg.norm(plane.query - far) / 3
     assert np.abs(plane.points).max() <= 1 and 0 < plane.share <= 1
 
 
 def test_a_second_map_is_turned_to_the_first():
-    vectors, rows = groups(), choose_rows(80, [])
+    vectors, rows = groups(), np.arange(80)
     turned = vectors @ np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0].astype(np.float32)
     first = lay_out(vectors, rows, vectors[0])
     second = lay_out(turned, rows, turned[0], like=first)
@@ -245,7 +248,7 @@ def test_a_second_map_is_turned_to_the_first():
 
 def test_topics_are_groups_named_by_their_words():
     texts = ["cold pump leaks oil"] * 40 + ["warm turbine rattles loudly"] * 40
-    topics = find_topics(groups(), choose_rows(80, []), texts)
+    topics = find_topics(groups(), np.arange(80), texts)
     assert not {topics.of_row[row] for row in range(40)} & {topics.of_row[row] for row in range(40, 80)}
     words = [set(name.split(", ")) for name in topics.names]
     assert all(
@@ -254,18 +257,17 @@ def test_topics_are_groups_named_by_their_words():
     )
 
 
-def test_a_map_shows_so_many_documents_and_those_that_must_be():
-    rows = choose_rows(50_000, [123, 45_678])
-    assert len(rows) <= MOST_POINTS + 2 and {123, 45_678} <= set(rows.tolist())
-    assert choose_rows(3, [1]).tolist() == [0, 1, 2]
+def test_documents_that_are_spread_over_a_corpus_are_so_many_or_all(corpus: Searched):
+    assert corpus.spread(MOST_POINTS) == list(range(20))
+    assert corpus.spread(3) in ([0, 9, 19], [0, 10, 19])
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_corpus_of_hardly_any_documents_has_a_map(count: int):
     vectors = groups()[:count]
-    plane = lay_out(vectors, choose_rows(count, [0]), vectors[0])
+    plane = lay_out(vectors, np.arange(count), vectors[0])
     assert plane.points.shape == (count, 2) and np.isfinite(plane.points).all() and np.isfinite(plane.query).all()
-    assert len(find_topics(vectors, choose_rows(count, [0]), ["some words"] * count).names) == 1
+    assert len(find_topics(vectors, np.arange(count), ["some words"] * count).names) == 1
 
 
 def test_a_file_of_json_lines_that_is_empty_holds_no_query(tmp_path: Path, corpus: Searched):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfembed.compare.contender import Contender
-from hfembed.compare.corpus import Searched
+from hfembed.compare.corpus import OnDisk, Searched
 from hfembed.compare.library import Found, Library
 from hfembed.compare.queries import Query
 from hfembed.errors import InputError
@@ -82,7 +82,7 @@ class Batch:
 def ask_all(
     library: Library,
     contenders: Sequence[Contender],
-    corpus: Searched,
+    corpus: Searched | OnDisk,
     queries: Sequence[Query],
     report: Reporter | None = None,
 ) -> Batch:
@@ -93,16 +93,21 @@ def ask_all(
         raise InputError("There is no query to ask.", "Upload a file, or choose a corpus that has test queries.")
     chosen = [asked[round(at)] for at in np.linspace(0, len(asked) - 1, min(len(asked), MOST_QUERIES))]
     texts = [query.text for query in chosen]
-    found = [library.search(contender, corpus, texts, SHOWN, report) for contender in contenders]
-    lines = tuple(
-        _line(query, [answers[at] for answers in found], corpus.documents.ids) for at, query in enumerate(chosen)
-    )
+    library.prepare_all(contenders, corpus, report)
+    found = [_ids(library.search(contender, corpus, texts, SHOWN, report)) for contender in contenders]
+    lines = tuple(_line(query, [answers[at] for answers in found]) for at, query in enumerate(chosen))
     names = tuple(contender.name for contender in contenders)
     return Batch(names, lines, bool(labelled), len(asked))
 
 
-def _line(query: Query, found: Sequence[Found], ids: Sequence[str]) -> Line:
-    ranked = [[ids[row] for row in one.rows.tolist()[:SHOWN]] for one in found]
+def _ids(found: Sequence[Found]) -> list[list[str]]:
+    """Return the ids of what was found for each query, read at one go."""
+    rows = sorted({row for one in found for row in one.rows.tolist()[:SHOWN]})
+    names = dict(zip(rows, found[0].where.ids(rows), strict=True))
+    return [[names[row] for row in one.rows.tolist()[:SHOWN]] for one in found]
+
+
+def _line(query: Query, ranked: Sequence[list[str]]) -> Line:
     scores = tuple(_score(names, query) for names in ranked) if query.relevant else ()
     return Line(query, scores, tuple(_shared(ranked[0], names) for names in ranked))
 

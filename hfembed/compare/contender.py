@@ -1,4 +1,4 @@
-"""Contender: one of those that are compared; a model, BM25, or both together."""
+"""Contender: one of those that are compared; a model, an index, BM25, or a model and BM25 together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfembed.errors import InputError
+from hfembed.place import is_index
 from hfembed.recipe import Encoder
 from hfembed.resources import local_path
 from hfembed.run import LAYOUT, Run
@@ -14,44 +15,69 @@ from hfembed.stage import model_folder
 
 BM25, HYBRID, BASE, TUNED = "bm25", "hybrid", "base", "tuned"
 JOINED = f"{HYBRID}:"
+INDEX = "index"
+INDEXED = f"{INDEX}:"
 
 
 @dataclass(frozen=True)
 class Contender:
     """What answers queries.
 
-    name: what it is called. model: a folder, a Hub id, or a recipe, whose base it is, unless words alone decide.
-    words: BM25 has a say.
+    name: what it is called. model: a folder, a Hub id, or a recipe, whose base it is; index: an index instead, whose
+    model it is; neither where words alone decide. words: BM25 has a say.
     """
 
     name: str
-    model: str | None
+    model: str | None = None
     words: bool = False
+    index: str | None = None
+
+    @property
+    def has_vectors(self) -> bool:
+        """Tell whether vectors have a say."""
+        return self.model is not None or self.index is not None
 
 
 def read_contenders(names: Sequence[str], corpus: str) -> list[Contender]:
     """Return what is to be compared.
 
-    names: folders, runs, Hub ids, `bm25`, `hybrid` (BM25 together with the last of the models, or `hybrid:MODEL`);
-    where the corpus is a run, also its `base` and `tuned`.
+    names: folders, runs, Hub ids, indexes (folders, or `index:ORG/NAME`), `bm25`, `hybrid` (BM25 together with the last
+    of the models, or `hybrid:MODEL`); where the corpus is a run, also its `base` and `tuned`, and where it is an index
+    its `index`.
     """
     run = _run_of(corpus)
     plain = [name for name in names if name.lower() not in (BM25, HYBRID) and not name.startswith(JOINED)]
-    last = plain[-1] if plain else TUNED if run is not None else None
-    return [_contender(name, last, run) for name in names]
+    last = plain[-1] if plain else TUNED if run is not None else INDEX if names_index(corpus) else None
+    return [_contender(name, last, run, corpus) for name in names]
 
 
-def _contender(name: str, last: str | None, run: Run | None) -> Contender:
+def names_index(name: str) -> bool:
+    """Tell whether a name says that it is an index: a folder that is one."""
+    folder = local_path(name)
+    return folder is not None and is_index(folder)
+
+
+def _contender(name: str, last: str | None, run: Run | None, corpus: str) -> Contender:
     lowered = name.lower()
     if lowered == BM25:
-        return Contender(name, None, words=True)
+        return Contender(name, words=True)
     if lowered == HYBRID:
         if last is None:
             raise InputError(f"'{name}' joins a model with BM25, and no model is named.", f"{JOINED}MODEL names one.")
-        return Contender(name, _model_of(last, run), words=True)
+        return _of(name, last, run, corpus, words=True)
     if name.startswith(JOINED):
-        return Contender(name, _model_of(name.removeprefix(JOINED), run), words=True)
-    return Contender(name, _model_of(name, run))
+        return _of(name, name.removeprefix(JOINED), run, corpus, words=True)
+    return _of(name, name, run, corpus, words=False)
+
+
+def _of(name: str, model: str, run: Run | None, corpus: str, *, words: bool) -> Contender:
+    if model == INDEX and local_path(model) is None:
+        return Contender(name, index=corpus, words=words)
+    if model.startswith(INDEXED):
+        return Contender(name, index=model.removeprefix(INDEXED), words=words)
+    if names_index(model):
+        return Contender(name, index=model, words=words)
+    return Contender(name, _model_of(model, run), words=words)
 
 
 def _model_of(name: str, run: Run | None) -> str:

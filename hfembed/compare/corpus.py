@@ -1,25 +1,67 @@
-"""Corpus: what is searched, and where the vectors of its documents are kept."""
+"""Corpus: what is searched, in memory or on disk."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from filelock import FileLock
 
 from hfembed.corpus import Documents, locate_corpus
+from hfembed.events import Reporter
+from hfembed.index.build import EXACT_BELOW
+from hfembed.index.manifest import finished
+from hfembed.index.sources import count_rows, find_index, indexed_documents, write_documents
+from hfembed.place import Place, cache_folder, find_place
 from hfembed.pull import read_corpus
+from hfembed.pull.documents import Document
 from hfembed.recipe import Pull
-from hfembed.resources import local_path, user_cache
-from hfembed.run import LAYOUT, hash_json
+from hfembed.run import CACHE_LAYOUT
+
+__all__ = [
+    "OnDisk",
+    "Passage",
+    "Place",
+    "Readable",
+    "Searched",
+    "cache_folder",
+    "find_place",
+    "open_corpus",
+    "read_documents",
+    "read_place",
+]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A corpus that was found and not read yet: its key changes with its content."""
+class Passage(NamedTuple):
+    """A document as it is shown."""
 
-    name: str
-    key: str
-    cache: Path
+    id: str
+    title: str
+    text: str
+
+
+class Readable(Protocol):
+    """Documents that are read by their numbers, wherever they are."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def ids(self, numbers: Sequence[int]) -> list[str]:
+        """Return the ids of documents."""
+
+    def passages(self, numbers: Sequence[int]) -> list[Passage]:
+        """Return documents as they are shown."""
+
+    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the numbers of those of some documents that are there."""
+
+    def spread(self, count: int) -> list[int]:
+        """Return the numbers of so many documents, spread over all."""
 
 
 @dataclass(frozen=True)
@@ -30,56 +72,119 @@ class Searched:
     documents: Documents
     whole: bool = True
 
+    def __len__(self) -> int:
+        """Return how many documents there are."""
+        return len(self.documents)
+
     @cached_property
     def texts(self) -> list[str]:
         """The texts as they are embedded."""
         return self.documents.texts()
 
     @cached_property
-    def rows(self) -> dict[str, int]:
-        """The row of each document by its id."""
+    def _rows(self) -> dict[str, int]:
         return {identity: row for row, identity in enumerate(self.documents.ids)}
 
+    def ids(self, numbers: Sequence[int]) -> list[str]:
+        """Return the ids of documents."""
+        return [self.documents.ids[row] for row in numbers]
 
-def cache_folder() -> Path:
-    """Return where embeddings live that belong to no run."""
-    return user_cache() / LAYOUT.embeddings
+    def passages(self, numbers: Sequence[int]) -> list[Passage]:
+        """Return documents as they are shown."""
+        found = self.documents
+        return [Passage(found.ids[row], found.titles[row], found.bodies[row]) for row in numbers]
+
+    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the numbers of those of some documents that are there."""
+        return {name: self._rows[name] for name in ids if name in self._rows}
+
+    def spread(self, count: int) -> list[int]:
+        """Return the numbers of so many documents, spread over all."""
+        rows: list[int] = np.linspace(0, len(self) - 1, min(len(self), count)).round().astype(np.int64).tolist()
+        return rows
 
 
-def find_place(corpus: str) -> Place:
-    """Find a finished run, or anything that `pull` reads; the Hub is asked for a dataset's newest commit."""
-    run = local_path(corpus)
-    if run is not None and (run / LAYOUT.documents).is_file():
-        written = (run / LAYOUT.documents).stat()
-        key = hash_json([str(run.resolve()), written.st_mtime_ns, written.st_size])
-        return Place(corpus, key, run / LAYOUT.embeddings)
-    source = locate_corpus(corpus)
-    home = cache_folder() / hash_json([source.repo or str(source.folder)])[:16]
-    return Place(corpus, source.fingerprint, home)
+@dataclass(frozen=True)
+class OnDisk:
+    """A corpus that stays on disk: it is an index, or too large to be searched without one.
+
+    limit: so many documents may be embedded for a model that has no index yet.
+    """
+
+    place: Place
+    size: int
+    limit: int | None = None
+    whole: bool = True
+
+    def __len__(self) -> int:
+        """Return how many documents there are."""
+        return self.size
+
+
+def open_corpus(place: Place, limit: int | None = None, report: Reporter | None = None) -> Searched | OnDisk:
+    """Read a corpus that was found into memory, at most so many documents of it; leave a large one on disk.
+
+    An index is left there too, whatever its size. limit: how many documents may be embedded.
+    """
+    if place.is_index:
+        return OnDisk(place, finished(find_index(place.name)).documents, limit)
+    if place.documents.is_file():
+        size = count_rows(place.documents)
+        if size >= EXACT_BELOW and (limit is None or _is_run(place)):
+            return OnDisk(place, size)
+    elif limit is None:
+        documents = read_corpus(locate_corpus(place.name), Pull(), report=report)
+        first = list(itertools.islice(documents, EXACT_BELOW))
+        if len(first) < EXACT_BELOW:
+            return Searched(place, _in_memory(first))
+        _keep(itertools.chain(first, documents), place.documents)
+        return OnDisk(place, count_rows(place.documents))
+    return read_place(place, limit)
 
 
 def read_place(place: Place, limit: int | None = None) -> Searched:
-    """Read a corpus that was found, at most so many documents of it."""
-    run = local_path(place.name)
-    if run is not None and (run / LAYOUT.documents).is_file():
-        return Searched(place, Documents.read(run / LAYOUT.documents))
+    """Read a corpus that was found into memory, at most so many documents of it."""
+    if _is_run(place):
+        return Searched(place, Documents.read(place.documents))
+    if place.is_index:
+        tables = [table.to_pydict() for table in indexed_documents(find_index(place.name))]
+        names = ("id", "title", "text", "group", "document")
+        return Searched(place, Documents(*([value for table in tables for value in table[name]] for name in names)))
     settings = Pull(limit=limit + 1 if limit else None)
     found = list(read_corpus(locate_corpus(place.name), settings))
     kept = found[:limit]
-    return Searched(
-        place,
-        Documents(
-            ids=[document.id for document in kept],
-            titles=[document.title for document in kept],
-            bodies=[document.text for document in kept],
-            groups=[document.id for document in kept],
-            documents=[document.id for document in kept],
-        ),
-        whole=len(kept) == len(found),
-    )
+    return Searched(place, _in_memory(kept), whole=len(kept) == len(found))
 
 
 def read_documents(corpus: str) -> tuple[Documents, Path]:
     """Return the documents of a corpus or of a finished run, and where their embeddings are kept."""
     found = read_place(find_place(corpus))
     return found.documents, found.place.cache
+
+
+def _is_run(place: Place) -> bool:
+    return place.documents.parent != place.cache
+
+
+def _in_memory(documents: Sequence[Document]) -> Documents:
+    ids = [document.id for document in documents]
+    return Documents(
+        ids=ids,
+        titles=[document.title for document in documents],
+        bodies=[document.text for document in documents],
+        groups=ids,
+        documents=ids,
+    )
+
+
+def _keep(documents: Iterable[Document], file: Path) -> None:
+    """Write the documents of a large corpus, whole or not at all, in the place of what it held before."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        if file.is_file():
+            return  # another process has written it meanwhile
+        begun = file.with_suffix(".partial")
+        write_documents(documents, begun)
+        for old in file.parent.glob(CACHE_LAYOUT.documents.format(key="*")):
+            old.unlink(missing_ok=True)
+        begun.replace(file)

@@ -14,6 +14,7 @@ from hfembed.text import STOPWORDS, words_of
 
 Points = npt.NDArray[np.float64]
 
+# Documents that are shown, and as many more as must be: those that were found.
 MOST_POINTS = 1_200
 TOPICS, DOCUMENTS_PER_TOPIC = 6, 15
 ROUNDS = 25
@@ -37,12 +38,6 @@ class Topics:
 
     of_row: dict[int, int]
     names: tuple[str, ...]
-
-
-def choose_rows(documents: int, always: Sequence[int]) -> Rows:
-    """Return the rows that are shown: all, or some that are spread over all and those that must be."""
-    spread = np.linspace(0, documents - 1, min(documents, MOST_POINTS)).round().astype(np.int64)
-    return np.unique(np.concatenate([spread, np.array(always, dtype=np.int64)]))
 
 
 def lay_out(vectors: Vectors, rows: Rows, query: Vectors, like: Plane | None = None) -> Plane:

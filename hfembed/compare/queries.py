@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hfembed.compare.corpus import Readable
 from hfembed.corpus import SAMPLE, Documents
 from hfembed.errors import InputError
 from hfembed.evaluate.collection import Collection
@@ -53,7 +54,7 @@ def known_queries(corpus: str) -> Queries:
     folder = local_path(corpus) or (sample_folder() if corpus == SAMPLE else None)
     for home in (folder / LAYOUT.test, folder) if folder is not None else ():
         if (home / "queries.jsonl").is_file() and (home / "qrels" / "test.tsv").is_file():
-            found = Collection.read(home, corpus)
+            found = Collection.read_queries(home, corpus)
             return Queries([Query(text, found.qrels[name], found.kinds[name]) for name, text in found.queries.items()])
     return Queries([])
 
@@ -72,6 +73,21 @@ def read_queries(file: Path, documents: Documents) -> Queries:
     for text, row in zip(labelled.queries, labelled.answers, strict=True):
         relevant.setdefault(text, {})[documents.ids[row]] = 1
     return Queries([Query(text, found) for text, found in relevant.items()], labelled.unknown)
+
+
+def answering(file: Path, corpus: Readable) -> Documents:
+    """Return those documents of a corpus on disk that a file names as answers, by their ids."""
+    if file.suffix.lower() == LINES:
+        return Documents([], [], [], [], [])
+    _refuse_unreadable(file)
+    named = dict.fromkeys(str(one) for row in labelled_rows(file) for one in _listed(_first(row, ID_NAMES)))
+    found = corpus.passages(list(corpus.numbers(list(named)).values()))
+    ids, titles, texts = ([passage[at] for passage in found] for at in range(3))
+    return Documents(ids, titles, texts, ids, ids)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _unlabelled(file: Path, texts: Iterator[str]) -> Queries:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hfembed.compare.contender import Contender, read_contenders
-from hfembed.compare.corpus import Searched
+from hfembed.compare.contender import INDEXED, Contender, names_index, read_contenders
+from hfembed.compare.corpus import OnDisk, Passage, Searched
 from hfembed.compare.library import Found, Library
-from hfembed.corpus import Documents
 from hfembed.errors import InputError
-from hfembed.events import Reporter
+from hfembed.events import Reporter, silent
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Ranking:
 
 def compare(
     models: Sequence[str],
-    corpus: str,
+    corpus: str | None,
     query: str,
     count: int = 10,
     report: Reporter | None = None,
@@ -45,39 +45,47 @@ def compare(
 ) -> list[Ranking]:
     """Rank the corpus for a query under each model.
 
-    models: as read_contenders takes them. corpus: anything `pull` reads, or a finished run.
+    models: as read_contenders takes them. corpus: anything `pull` reads, a finished run, or an index; where none is
+    named, the first of the models that is an index.
     """
     refuse_empty(query)
+    corpus = corpus or _first_index(models)
     library = library or Library()
-    searched = library.corpus(corpus)
-    return rank(library, read_contenders(models, corpus), searched, query, count, report)
+    contenders, searched = read_contenders(models, corpus), library.corpus(corpus, report=report)
+    rankings = rank(library, contenders, searched, query, count, report)
+    for difference in library.differences(contenders, searched):
+        (report or silent()).warn(difference)
+    return rankings
 
 
 def rank(
     library: Library,
     contenders: Sequence[Contender],
-    corpus: Searched,
+    corpus: Searched | OnDisk,
     query: str,
     count: int,
     report: Reporter | None = None,
 ) -> list[Ranking]:
-    """Rank a corpus that is in memory for a query under each contender."""
+    """Rank a corpus that was opened for a query under each contender."""
     refuse_empty(query)
-    found = [library.search(contender, corpus, [query], count, report)[0] for contender in contenders]
-    before = {corpus.documents.ids[row]: rank for rank, row in enumerate(found[0].rows.tolist(), 1)} if found else {}
-    return [
-        ranking_of(contender.name, one, corpus.documents, before if at else None)
-        for at, (contender, one) in enumerate(zip(contenders, found, strict=True))
-    ]
+    library.prepare_all(contenders, corpus, report)
+    rankings: list[Ranking] = []
+    for contender in contenders:
+        found = library.search(contender, corpus, [query], count, report)[0]
+        before = {hit.id: hit.rank for hit in rankings[0].hits} if rankings else None
+        rankings.append(ranking_of(contender.name, found, before))
+    return rankings
 
 
-def ranking_of(name: str, found: Found, documents: Documents, before: dict[str, int] | None = None) -> Ranking:
+def ranking_of(name: str, found: Found, before: dict[str, int] | None = None) -> Ranking:
     """Return what was found with the documents themselves; before: the places in the first contender's ranking."""
+    started = time.perf_counter()
+    passages = found.where.passages(found.rows.tolist())
     hits = [
-        _hit(documents, row, score, rank, before)
-        for rank, (row, score) in enumerate(zip(found.rows.tolist(), found.scores.tolist(), strict=True), 1)
+        _hit(passage, score, rank, before)
+        for rank, (passage, score) in enumerate(zip(passages, found.scores.tolist(), strict=True), 1)
     ]
-    return Ranking(name, round(found.seconds * 1000, 1), hits)
+    return Ranking(name, round((found.seconds + time.perf_counter() - started) * 1000, 1), hits)
 
 
 def refuse_empty(query: str) -> None:
@@ -91,7 +99,13 @@ def to_json(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     return [asdict(ranking) for ranking in rankings]
 
 
-def _hit(documents: Documents, row: int, score: float, rank: int, before: dict[str, int] | None) -> Hit:
-    identity = documents.ids[row]
-    moved = None if before is None or identity not in before else before[identity] - rank
-    return Hit(rank, identity, documents.titles[row], documents.bodies[row], round(score, 5), moved)
+def _first_index(models: Sequence[str]) -> str:
+    found = next((name for name in models if name.startswith(INDEXED) or names_index(name)), None)
+    if found is None:
+        raise InputError("No corpus is named.", "Add --corpus SRC; it can be left out where a model is an index.")
+    return found.removeprefix(INDEXED)
+
+
+def _hit(passage: Passage, score: float, rank: int, before: dict[str, int] | None) -> Hit:
+    moved = None if before is None or passage.id not in before else before[passage.id] - rank
+    return Hit(rank, *passage, round(score, 5), moved)

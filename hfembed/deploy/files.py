@@ -13,7 +13,7 @@ from hfembed.launch.bundle import WHEEL_NAME, build_wheel, read_constraints, req
 from hfembed.push.card import render_card
 from hfembed.recipe import DEFAULT_BASE
 
-EXTRAS = ("files", "train", "onnx", "space")
+EXTRAS = ("files", "train", "onnx", "index", "space")
 # ZeroGPU runs this version, and knows these of torch.
 PYTHON = "3.12"
 ZERO_TORCH = "torch>=2.8,<2.12"
@@ -64,6 +64,8 @@ def pinned_requirements() -> list[str]:
     known = {_plain(name): version for name, version in pins.items()}
     lines = {}
     for needed in requirements(EXTRAS):
+        if re.match(r"hfembed\b", needed):
+            continue  # one extra names another of them; the wheel comes with the Space
         name = re.split(r"[^\w.-]", needed)[0]
         plain = _plain(name)
         pinned = f"{name}=={known[plain]}" if plain in known and plain not in SETTLED_THERE else needed

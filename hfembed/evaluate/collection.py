@@ -30,6 +30,11 @@ class Collection:
         """Read a BEIR folder: corpus.jsonl, queries.jsonl, qrels/test.tsv."""
         documents = _read_jsonl(folder / "corpus.jsonl")
         corpus = {str(d["_id"]): join_title(d.get("title") or "", d.get("text") or "") for d in documents}
+        return replace(cls.read_queries(folder, name), corpus=corpus)
+
+    @classmethod
+    def read_queries(cls, folder: Path, name: str) -> Collection:
+        """Read a BEIR folder without its documents, which may be many."""
         rows = _read_jsonl(folder / "queries.jsonl")
         qrels: dict[str, dict[str, int]] = {}
         with (folder / "qrels" / "test.tsv").open(encoding="utf-8", newline="") as lines:
@@ -38,7 +43,7 @@ class Collection:
                     qrels.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
         queries = {str(q["_id"]): q["text"] for q in rows if str(q["_id"]) in qrels}
         kinds = {str(q["_id"]): (q.get("metadata") or {}).get("kind", HUMAN) for q in rows}
-        return cls(name, corpus, queries, kinds, {identity: qrels[identity] for identity in queries})
+        return cls(name, {}, queries, kinds, {identity: qrels[identity] for identity in queries})
 
     def without(self, queries: Some[str]) -> Collection:
         """Return the collection without some of its queries."""

@@ -2,7 +2,15 @@
 
 from hfembed.hub.chat import Chat, is_forbidden_offline
 from hfembed.hub.collections import collect
-from hfembed.hub.datasets import dataset_file, dataset_files, dataset_revision, dataset_snapshot, stream_dataset
+from hfembed.hub.datasets import (
+    dataset_bytes,
+    dataset_file,
+    dataset_files,
+    dataset_paths,
+    dataset_revision,
+    dataset_snapshot,
+    stream_dataset,
+)
 from hfembed.hub.identity import JOB_TOKEN, acting_as, is_visitor, job_token, process_environment, stored_token
 from hfembed.hub.models import (
     REPO_ID,
@@ -31,8 +39,10 @@ __all__ = [
     "bring_graph",
     "bring_model",
     "collect",
+    "dataset_bytes",
     "dataset_file",
     "dataset_files",
+    "dataset_paths",
     "dataset_revision",
     "dataset_snapshot",
     "fingerprint_model",

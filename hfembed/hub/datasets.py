@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,20 @@ def dataset_files(address: str) -> DatasetFiles:
             f"--corpus {repo} reads the whole dataset; or correct the path.",
         )
     return DatasetFiles(repo, revision, tuple(names))
+
+
+def dataset_paths(repo: str, revision: str, paths: Sequence[str]) -> set[str]:
+    """Return which of some files and folders a dataset has."""
+    with hub_errors(f"dataset {repo}"):
+        found = client().get_paths_info(repo, list(paths), repo_type="dataset", revision=revision)
+        return {one.path for one in found}
+
+
+def dataset_bytes(repo: str, revision: str) -> int:
+    """Return how large the files of a dataset are together."""
+    with hub_errors(f"dataset {repo}"):
+        info = client().dataset_info(repo, revision=revision, files_metadata=True)
+        return sum(file.size or 0 for file in info.siblings or [])
 
 
 def dataset_file(repo: str, revision: str, path: str) -> Path:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from filelock import FileLock
 
 from hfembed import __version__
-from hfembed.compare.corpus import find_place
 from hfembed.embed import Embedder, Role, Vectors, prompt_of
 from hfembed.encoder import keeps_lengths
-from hfembed.errors import RunBusyError, RunError, RunMismatchError
+from hfembed.errors import InputError, RunBusyError, RunError, RunMismatchError
 from hfembed.events import Reporter, silent
 from hfembed.hub import ModelSource
 from hfembed.index.finish import finish
@@ -28,10 +29,14 @@ from hfembed.index.known import Known, hashes
 from hfembed.index.manifest import IndexManifest, State, read_manifest, write_place
 from hfembed.index.sources import count_rows, documents_file, find_model, read_blocks
 from hfembed.index.store import KEY, TEXT, Store
+from hfembed.place import Place, find_place
 from hfembed.recipe import Head
 from hfembed.resources import local_path
 from hfembed.run import INDEX_LAYOUT, hash_json, hold
 from hfembed.stage import require
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 EXACT_BELOW = 50_000
 # Texts that the precision of the arithmetic is measured on.
@@ -68,21 +73,30 @@ class Built:
 
 
 def build_index(
-    corpus: str, model: str, folder: Path, settings: Settings | None = None, report: Reporter | None = None
+    corpus: str,
+    model: str,
+    folder: Path,
+    settings: Settings | None = None,
+    report: Reporter | None = None,
+    load: Callable[[ModelSource], SentenceTransformer] | None = None,
 ) -> Built:
-    """Index a corpus under a model in a folder, or bring the index there up to date."""
+    """Index a corpus under a model in a folder, or bring the index there up to date.
+
+    load: where the model may be in memory already.
+    """
     require("index", "lancedb")
     require("train", "torch", "sentence_transformers")
     settings, report = settings or Settings(), report or silent()
     place, found = find_place(corpus), find_model(model)
+    if place.is_index and folder.exists() and local_path(corpus) is not None and folder.samefile(corpus):
+        raise InputError(f"'{folder}' is the corpus, and cannot be its own index.", "Name another folder with --out.")
     _refuse_foreign(folder)
-    busy = RunBusyError(f"Another process is building '{folder}'.", "Wait for it, or name another folder with --out.")
-    with hold(folder / INDEX_LAYOUT.lock, busy):
+    with hold_index(folder):
         before = _before(folder, found[1], settings)
         place.cache.mkdir(parents=True, exist_ok=True)
         # Two that write to one store of vectors would spoil it.
         with FileLock(place.cache / f"{hash_json([found[1].fingerprint])[:16]}.lock"):
-            return _Build(corpus, found, folder, place.cache, settings, report, before).run()
+            return _Build(place, found, folder, settings, report, before, load).run()
 
 
 class _Build:
@@ -90,19 +104,20 @@ class _Build:
 
     def __init__(
         self,
-        corpus: str,
+        place: Place,
         model: tuple[str, ModelSource],
         folder: Path,
-        cache: Path,
         settings: Settings,
         report: Reporter,
         before: IndexManifest | None,
+        load: Callable[[ModelSource], SentenceTransformer] | None,
     ) -> None:
-        self.corpus, self.folder, self.settings, self.report = corpus, folder, settings, report
+        self.place, self.corpus, self.folder = place, place.name, folder
+        self.settings, self.report = settings, report
         self.name, self.source = model
-        self.before, self.embedder = before, Embedder(self.source, cache, report)
+        self.before, self.embedder = before, Embedder(self.source, place.cache, report, load)
         # It encodes block by block, and its progress is part of ours.
-        self.quiet = Embedder(self.source, cache, load=lambda _: self.embedder.model)
+        self.quiet = Embedder(self.source, place.cache, load=lambda _: self.embedder.model)
         self.encoded = 0
         self.heads = choose_heads(self.source, settings.heads, before, report)
         self.reader = HeadReader(self.source, self.embedder, folder, self.heads) if self.heads else None
@@ -110,7 +125,7 @@ class _Build:
     def run(self) -> Built:
         started = time.monotonic()
         manifest = self._begin()
-        file = documents_file(self.corpus, self.folder, self.report)
+        file = documents_file(self.place, self.folder, self.report)
         store = self._store(manifest.similarity)
         known = Known(store)
         new, changed, same = self._count(file, known)
@@ -201,6 +216,12 @@ class _Build:
             return self.reader.read(rows)
         self.encoded += self.quiet.lacks(texts)
         return rows, self.quiet.documents(texts)
+
+
+def hold_index(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder of an index for this process alone."""
+    busy = RunBusyError(f"Another process is building '{folder}'.", "Wait for it, or name another folder with --out.")
+    return hold(folder / INDEX_LAYOUT.lock, busy)
 
 
 def _before(folder: Path, source: ModelSource, settings: Settings) -> IndexManifest | None:

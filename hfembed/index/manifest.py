@@ -138,6 +138,19 @@ def read_manifest(folder: Path) -> IndexManifest | None:
         raise _damaged(file) from error
 
 
+def finished(folder: Path) -> IndexManifest:
+    """Return what an index says of itself; refuse what is none, or not whole."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(f"'{folder}' is no index.", f"hfembed index CORPUS --model MODEL --out {folder} builds one.")
+    if manifest.state is not State.DONE:
+        raise InputError(
+            f"The index in '{folder}' is not finished.",
+            f"Repeat its command, hfembed index CORPUS --model MODEL --out {folder}: it goes on where it stopped.",
+        )
+    return manifest
+
+
 def write_place(folder: Path, model: str) -> None:
     """Remember where the model of an index is on this machine."""
     write_json(folder / INDEX_LAYOUT.place, {"model": model})

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from hfembed.events import Reporter
 from hfembed.hub import Published, Upload
-from hfembed.index.manifest import IndexManifest
-from hfembed.index.search import finished
+from hfembed.index.manifest import IndexManifest, finished
 from hfembed.push.card import render_card
 from hfembed.push.deliver import deliver
 from hfembed.run import INDEX_LAYOUT

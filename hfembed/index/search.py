@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 from hfembed.embed import Precision, Role, Vectors, encode, load_model
 from hfembed.errors import InputError, ModelError, RunMismatchError, choices
 from hfembed.heads import headed
-from hfembed.hub import REPO_ID, ModelSource, dataset_snapshot
+from hfembed.hub import ModelSource
 from hfembed.index.asking import HeadSearch
 from hfembed.index.filters import Condition, all_of, parse_filter
 from hfembed.index.fusion import PART_DEPTH, join
-from hfembed.index.manifest import IndexManifest, Mode, State, read_manifest, read_place
-from hfembed.index.sources import find_model
+from hfembed.index.manifest import Mode, finished, read_place
+from hfembed.index.sources import find_index, find_model
 from hfembed.index.store import TEXT, Scores, Store, best_first
 from hfembed.recipe import Head
-from hfembed.resources import local_path
 from hfembed.stage import require
 from hfembed.text import WORD
 
@@ -77,19 +76,18 @@ class Index:
     @classmethod
     def open(cls, name: str, model: str | None = None) -> Index:
         """Open an index: a folder, or a dataset repo of the Hub (`org/name[@revision]`), which is downloaded."""
-        folder = local_path(name)
-        if folder is not None and folder.is_dir():
-            return cls(folder, model)
-        repo, _, revision = name.partition("@")
-        if not REPO_ID.match(repo):
-            raise InputError(f"There is no index '{name}'.", f"hfembed index CORPUS --model MODEL --out {name}")
-        return cls(dataset_snapshot(repo, revision or None), model)
+        return cls(find_index(name), model)
 
     @cached_property
     def model(self) -> SentenceTransformer:
         """The model that the documents were embedded with; any other is refused."""
         require("train", "torch", "sentence_transformers")
-        return load_model(self._model_source)
+        return load_model(self.source)
+
+    @property
+    def store(self) -> Store:
+        """The table of its documents."""
+        return self._store
 
     def search(
         self,
@@ -158,7 +156,7 @@ class Index:
     @cached_property
     def _heads(self) -> HeadSearch:
         weights = {Head(head): weight for head, weight in self.manifest.heads.items()}
-        model = headed(self.model, self._model_source.path, weights)
+        model = headed(self.model, self.source.path, weights)
         return HeadSearch(self._store, self._folder, weights, model, Precision(self.manifest.precision))
 
     def _hits(self, query: str, best: list[int], found: Found, mode: Mode, explain: bool) -> list[Hit]:
@@ -183,7 +181,8 @@ class Index:
         return tuple(word for word in words if stems.intersection(self._store.tokens(word)))
 
     @cached_property
-    def _model_source(self) -> ModelSource:
+    def source(self) -> ModelSource:
+        """The model that the documents were embedded with, found again; any other is refused."""
         known = self.manifest.model
         published = f"{known['name']}@{known['revision']}" if known.get("revision") else str(known["name"])
         # A revision is found by its name, wherever the newest is by now; not so a recipe's use of a model.
@@ -203,19 +202,6 @@ class Index:
                 "Name the same with --model, or index again: hfembed index CORPUS --model MODEL --out DIR --force",
             )
         return source
-
-
-def finished(folder: Path) -> IndexManifest:
-    """Return what an index says of itself; refuse what is none, or not whole."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise InputError(f"'{folder}' is no index.", f"hfembed index CORPUS --model MODEL --out {folder} builds one.")
-    if manifest.state is not State.DONE:
-        raise InputError(
-            f"The index in '{folder}' is not finished.",
-            f"Repeat its command, hfembed index CORPUS --model MODEL --out {folder}: it goes on where it stopped.",
-        )
-    return manifest
 
 
 def passage(hit: Hit, query: str, length: int) -> str:

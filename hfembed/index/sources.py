@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 from hfembed.corpus import DOCUMENTS, join_title, locate_corpus
 from hfembed.errors import InputError
 from hfembed.events import Reporter
-from hfembed.hub import ModelSource
+from hfembed.hub import REPO_ID, ModelSource, dataset_snapshot
 from hfembed.index.known import hashes
-from hfembed.index.store import KEY, TEXT
+from hfembed.index.manifest import finished
+from hfembed.index.store import KEY, TEXT, Store
+from hfembed.place import Place
 from hfembed.pull import read_corpus
-from hfembed.pull.documents import Tally
+from hfembed.pull.documents import Document, Tally
 from hfembed.recipe import Pull
 from hfembed.resources import local_path
 from hfembed.run import INDEX_LAYOUT, LAYOUT
@@ -42,24 +44,60 @@ def model_of(corpus: str) -> str:
     return corpus
 
 
-def documents_file(corpus: str, folder: Path, report: Reporter) -> Path:
+def find_index(name: str) -> Path:
+    """Return the folder of an index: a folder, or a dataset repo of the Hub (`org/name[@revision]`), downloaded."""
+    folder = local_path(name)
+    if folder is not None and folder.is_dir():
+        return folder
+    repo, _, revision = name.partition("@")
+    if not REPO_ID.match(repo):
+        raise InputError(f"There is no index '{name}'.", f"hfembed index CORPUS --model MODEL --out {name}")
+    return dataset_snapshot(repo, revision or None)
+
+
+def documents_file(place: Place, folder: Path, report: Reporter) -> Path:
     """Return the documents of a run; of any other corpus those that were read into a file below `folder`."""
-    run = local_path(corpus)
-    if run is not None and (run / LAYOUT.documents).is_file():
-        return run / LAYOUT.documents
-    file, tally = folder / INDEX_LAYOUT.documents, Tally()
-    documents = read_corpus(locate_corpus(corpus), Pull(), tally, report)
+    if place.documents.is_file():
+        return place.documents
+    file = folder / INDEX_LAYOUT.documents
+    if place.is_index:
+        with pq.ParquetWriter(file, DOCUMENTS) as writer:
+            for table in indexed_documents(find_index(place.name)):
+                writer.write_table(table)
+        return file
+    tally = Tally()
+    write_documents(read_corpus(locate_corpus(place.name), Pull(), tally, report), file)
+    if tally.dropped:
+        left_out = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in tally.dropped.items())
+        report.warn(f"Of {tally.read:,} records {tally.kept:,} are documents; left out: {left_out}.")
+    return file
+
+
+def write_documents(documents: Iterable[Document], file: Path) -> None:
+    """Write documents as they come, some of them in memory at a time."""
+    left = iter(documents)
     with pq.ParquetWriter(file, DOCUMENTS) as writer:
-        while batch := list(itertools.islice(documents, WRITE_ROWS)):
+        while batch := list(itertools.islice(left, WRITE_ROWS)):
             # Which of them are alike is looked for by `pull` alone: here each is a group of its own.
             columns = {
                 name: [getattr(one, "id" if name == "group" else name) for one in batch] for name in DOCUMENTS.names
             }
             writer.write_table(pa.table(columns, schema=DOCUMENTS))
-    if tally.dropped:
-        left_out = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in tally.dropped.items())
-        report.warn(f"Of {tally.read:,} records {tally.kept:,} are documents; left out: {left_out}.")
-    return file
+
+
+def indexed_documents(folder: Path) -> Iterator[pa.Table]:
+    """Yield the documents of an index, as `pull` writes them."""
+    for batch in Store(folder, finished(folder).similarity).batches(*DOCUMENTS.names):
+        rows = batch.select(DOCUMENTS.names).to_pydict()
+        rows[TEXT] = [body_of(*pair) for pair in zip(rows["title"], rows[TEXT], strict=True)]
+        yield pa.table(rows, schema=DOCUMENTS)
+
+
+def body_of(title: str, text: str) -> str:
+    """Return a document's text without the title that `join_title` put before it."""
+    if text == title:
+        return ""
+    return text.removeprefix(f"{title} ") if title else text
 
 
 def count_rows(file: Path) -> int:

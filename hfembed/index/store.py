@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ TEXT = "text"
 TOKENS, WEIGHTS, FILE, START, COUNT = "tokens", "weights", "token_file", "token_start", "token_count"
 HEAD_COLUMNS = (TOKENS, WEIGHTS, FILE, START, COUNT)
 READ_ROWS = 8_192
+# What all open tables together keep in memory of their indexes and of their files, in bytes; without a word LanceDB
+# takes seven gigabytes. Two million vectors of 384 dimensions have room in it; what has none is read again and again,
+# which takes several times as long.
+INDEX_CACHE, METADATA_CACHE = 1 << 30, 128 << 20
 # Names in one condition: a list of all that vanished could be as long as the corpus.
 NAMES = 1_000
 
@@ -46,7 +51,7 @@ class Store:
 
         self._folder, self._similarity = folder, similarity
         with _words(folder):
-            self._database = lancedb.connect(folder)
+            self._database = lancedb.connect(folder, session=_session())
         self._table = self._open()
 
     @property
@@ -86,6 +91,14 @@ class Store:
                 self._table = self._database.create_table(INDEX_LAYOUT.table, schema=table.schema)
             self._table.add(table)
 
+    def add_words(self, rows: pa.Table) -> None:
+        """Add documents without vectors, to a table that words alone are looked up in."""
+        table = rows.select([*DOCUMENTS.names, KEY])
+        with _words(self._folder):
+            if self._table is None:
+                self._table = self._database.create_table(INDEX_LAYOUT.table, schema=table.schema)
+            self._table.add(table)
+
     def replace(self, rows: pa.Table, vectors: Vectors) -> None:
         """Put documents in the place of those of the same id; all of them or none."""
         self.replace_rows(_joined(rows, vectors))
@@ -119,6 +132,23 @@ class Store:
             found = self._table.take_row_ids(list(numbers)).with_row_id().select(list(columns)).to_arrow().to_pylist()
         by_number = {row.pop(NUMBER): row for row in found}
         return [by_number[number] for number in numbers]
+
+    def vectors(self, numbers: Sequence[int]) -> Vectors:
+        """Return the vectors of documents by their numbers, in that order."""
+        if not numbers:
+            return np.zeros((0, self.dimensions), dtype=np.float32)
+        return np.array([row[VECTOR] for row in self.rows(numbers, VECTOR)], dtype=np.float32)
+
+    def spread(self, count: int) -> list[int]:
+        """Return the numbers of some documents that are spread over all."""
+        step, at, chosen = max(1, len(self) / max(1, count)), 0, list[int]()
+        wanted = np.unique(np.arange(0, len(self), step).astype(np.int64))
+        for batch in self.batches(KEY):
+            numbers = batch[NUMBER].to_numpy()
+            here = wanted[(wanted >= at) & (wanted < at + len(batch))] - at
+            chosen += numbers[here].tolist()
+            at += len(batch)
+        return chosen
 
     def numbers(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the numbers of documents by their ids."""
@@ -223,6 +253,14 @@ class Store:
             return None
         with _words(self._folder):
             return self._database.open_table(INDEX_LAYOUT.table)
+
+
+@lru_cache(maxsize=1)
+def _session() -> Any:
+    """Return what all tables of this process share: the memory for what they read again and again."""
+    import lancedb
+
+    return lancedb.Session(index_cache_size_bytes=INDEX_CACHE, metadata_cache_size_bytes=METADATA_CACHE)
 
 
 def _joined(rows: pa.Table, vectors: Vectors) -> pa.Table:

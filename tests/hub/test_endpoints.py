@@ -93,7 +93,9 @@ def test_an_endpoint_lives_from_its_making_to_its_end_under_the_real_client(
     assert not list((hub.root / "endpoints").glob("*"))
 
 
-def test_what_cannot_be_served_is_refused_or_fails_with_its_reason(api: HfApi, published: str, other: HfApi, token: str):
+def test_what_cannot_be_served_is_refused_or_fails_with_its_reason(
+    api: HfApi, published: str, other: HfApi, token: str
+):
     with pytest.raises(HfHubHTTPError, match="does not exist at this provider"):
         api.create_inference_endpoint("wrong", repository=published, namespace="demo", **{**MACHINE, "region": "moon"})
     with pytest.raises(HfHubHTTPError, match="may not read it"):
