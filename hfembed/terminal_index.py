@@ -11,6 +11,7 @@ from hfembed.heads import FUSED
 from hfembed.index import Hit, Mode
 from hfembed.index.build import Built
 from hfembed.index.finish import TABLE
+from hfembed.index.manifest import Fusion
 from hfembed.index.search import Part, passage
 from hfembed.terminal import results, words
 
@@ -65,10 +66,14 @@ def _fusion(built: Built) -> str:
         return f"{shares}: the default, for want of queries of dev{alone}"
     heads = f", heads alone {fusion.ndcg_fused:.4f}" if fusion.ndcg_fused is not None else ""
     return (
-        f"{shares}: chosen on {fusion.queries:,} queries of dev, nDCG@10 {fusion.ndcg_hybrid:.4f} (vectors alone "
+        f"{shares}: chosen on {fusion.queries:,} queries {_asked_by(fusion)}, nDCG@10 {fusion.ndcg_hybrid:.4f} (vectors alone "
         f"{fusion.ndcg_dense:.4f}{heads}, words alone {fusion.ndcg_bm25:.4f}); "
         f"gain on queries that did not choose [bold]{fusion.gain:+.4f}[/]"
     )
+
+
+def _asked_by(fusion: Fusion) -> str:
+    return "that people asked" if fusion.by_people else "made from documents, which give words half at most"
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:

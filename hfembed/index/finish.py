@@ -14,7 +14,7 @@ from hfembed.events import Reporter
 from hfembed.heads import FUSED
 from hfembed.index.approximate import WANTED_RECALL, make_approximate
 from hfembed.index.asking import HeadSearch
-from hfembed.index.fusion import MIN_QUERIES, PART_DEPTH, Asked, choose_fusion, read_dev
+from hfembed.index.fusion import MIN_QUERIES, PART_DEPTH, Asked, DevQueries, choose_fusion, read_dev
 from hfembed.index.heads import HeadReader
 from hfembed.index.manifest import Approximate, Fusion, IndexManifest, State
 from hfembed.index.store import TEXT, Scores, Store
@@ -53,10 +53,10 @@ def finish(
         store.settle()
     task.finish()
     first = list(_first_words(store))
-    dev = read_dev(run) if run is not None else []
+    dev = read_dev(run) if run is not None else DevQueries([])
     approximate = None
     if is_large:
-        sample = embedder.queries([query for query, _ in dev][:SAMPLED] or first)
+        sample = embedder.queries([query for query, _ in dev.rows][:SAMPLED] or first)
         approximate = make_approximate(store, np.asarray(sample), manifest.approximate, report)
         store.settle()
         _warn_of(approximate.recall, manifest.exact_below, report)
@@ -84,18 +84,18 @@ def _fuse(
     embedder: Embedder,
     heads: HeadSearch | None,
     how: Approximate | None,
-    dev: list[tuple[str, str]],
+    dev: DevQueries,
     report: Reporter,
 ) -> Fusion:
-    numbers = store.numbers(sorted({identity for _, identity in dev}))
-    known = [row for row in dev if row[1] in numbers]
+    numbers = store.numbers(sorted({identity for _, identity in dev.rows}))
+    known = [row for row in dev.rows if row[1] in numbers]
     found = _meant(store, embedder, heads, how, [query for query, _ in known])
     rows = zip(known, found, strict=True)
     asked = [
         Asked(dense, store.by_words(query, PART_DEPTH), numbers[identity], fused)
         for (query, identity), (dense, fused) in report.each(rows, "weighing vectors and words", len(known), "queries")
     ]
-    fusion = choose_fusion(asked, by_heads=heads is not None)
+    fusion = choose_fusion(asked, by_heads=heads is not None, by_people=dev.by_people)
     if not fusion.queries:
         report.note(
             f"vectors and words count alike: the corpus has {len(asked) or 'no'} queries of dev to choose by, "

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from hfembed.heads import FUSED
 from hfembed.index.manifest import Fusion
 from hfembed.index.store import Scores, best_first
+from hfembed.labelled import PEOPLE
 from hfembed.ranking import NOBODY, Rows, fuse, ndcg_scores
 from hfembed.recipe import Head
 from hfembed.run import LAYOUT
@@ -22,6 +23,9 @@ from hfembed.run import LAYOUT
 DEFAULT = Fusion(dense=0.5)
 DEFAULT_OF_HEADS = Fusion(dense=0.5, joined=FUSED)
 GRID = tuple(step / 10 for step in range(11))
+# Queries that were made from the documents share their words, more than people's do: they overrate words, and what they
+# say counts only as far as words get no more than half.
+LEAST_BY_MADE = 0.5
 MAX_QUERIES = 200
 # Fewer than these say nothing.
 MIN_QUERIES = 20
@@ -45,14 +49,24 @@ class Asked:
     fused: Scores | None = None
 
 
-def read_dev(run: Path, seed: int = 0) -> list[tuple[str, str]]:
-    """Return queries of a run's dev with the ids that answer them, at most so many; none where it is no run."""
+@dataclass(frozen=True)
+class DevQueries:
+    """Queries with the ids that answer them. by_people: people asked them; they were not made from the documents."""
+
+    rows: list[tuple[str, str]]
+    by_people: bool = False
+
+
+def read_dev(run: Path, seed: int = 0) -> DevQueries:
+    """Return queries of a run's dev, at most so many; people's alone where there are enough; none where it is no run."""
     file = run / LAYOUT.dev
     if not file.is_file():
-        return []
-    table = pq.read_table(file, columns=["query", "positive_id"])
-    rows = sorted(set(zip(table["query"].to_pylist(), table["positive_id"].to_pylist(), strict=True)))
-    return random.Random(seed).sample(rows, MAX_QUERIES) if len(rows) > MAX_QUERIES else rows
+        return DevQueries([])
+    table = pq.read_table(file, columns=["query", "positive_id", "writer"]).to_pylist()
+    asked = {(row["query"], row["positive_id"]) for row in table if row["writer"] == PEOPLE}
+    by_people = len(asked) >= MIN_QUERIES
+    rows = sorted(asked if by_people else {(row["query"], row["positive_id"]) for row in table})
+    return DevQueries(random.Random(seed).sample(rows, MAX_QUERIES) if len(rows) > MAX_QUERIES else rows, by_people)
 
 
 def join(dense: Scores, words: Scores, share: float, depth: int = PART_DEPTH) -> dict[int, float]:
@@ -65,10 +79,10 @@ def join(dense: Scores, words: Scores, share: float, depth: int = PART_DEPTH) ->
     return fuse([dense, whole], [share, 1 - share])
 
 
-def choose_fusion(asked: Sequence[Asked], *, by_heads: bool = False) -> Fusion:
+def choose_fusion(asked: Sequence[Asked], *, by_heads: bool = False, by_people: bool = False) -> Fusion:
     """Return the share of vectors that finds the answers best; of equals the largest.
 
-    by_heads: try the same with what all heads find in the place of vectors, and prefer it where it is as good. The gain
+    by_people: people asked; otherwise words get no more than half. by_heads: try the same with what all heads find in the place of vectors, and prefer it where it is as good. The gain
     is measured on halves of the queries, each with what the other half chose.
     """
     if len(asked) < MIN_QUERIES:
@@ -77,14 +91,19 @@ def choose_fusion(asked: Sequence[Asked], *, by_heads: bool = False) -> Fusion:
     ways = [(joined, share) for joined in (str(Head.DENSE), *([FUSED] if by_heads else ())) for share in GRID]
     scores = np.array([ndcg_scores(_ranked(asked, *way), answers, DEPTH) for way in ways])
     dense = scores[len(GRID) - 1]
+    allowed = np.array([by_people or share >= LEAST_BY_MADE for _, share in ways])
     halves = np.arange(len(asked)) % FOLDS
-    gains = [scores[_best(scores[:, halves != half])][halves == half] - dense[halves == half] for half in range(FOLDS)]
-    chosen = _best(scores)
+    gains = [
+        scores[_best(scores[:, halves != half], allowed)][halves == half] - dense[halves == half]
+        for half in range(FOLDS)
+    ]
+    chosen = _best(scores, allowed)
     joined, share = ways[chosen]
     return Fusion(
         dense=share,
         joined=joined,
         queries=len(asked),
+        by_people=by_people,
         ndcg_dense=_rounded(dense),
         ndcg_bm25=_rounded(scores[0]),
         ndcg_fused=_rounded(scores[-1]) if by_heads else None,
@@ -102,8 +121,8 @@ def _ranked(asked: Sequence[Asked], joined: str, share: float) -> Rows:
     return np.array([[*found, *[NOBODY] * (DEPTH - len(found))] for found in best], dtype=np.int64)
 
 
-def _best(scores: npt.NDArray[np.float64]) -> int:
-    means = scores.mean(axis=1)
+def _best(scores: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_]) -> int:
+    means = np.where(allowed, scores.mean(axis=1), -np.inf)
     return int(np.flatnonzero(means >= means.max() - 1e-12)[-1])
 
 

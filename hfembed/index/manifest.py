@@ -61,13 +61,14 @@ class Fusion(Strict):
     """How scores of vectors and words are joined. dense: the share of vectors; what words count is the rest.
 
     joined: what is joined with words: the one vector of a text, or what all heads of the model find together (`fused`).
-    queries: those of dev that chose it; none where it is the default. gain: in nDCG@10 over vectors alone, measured on
+    queries: those of dev that chose it; none where it is the default. by_people: people asked these. gain: in nDCG@10 over vectors alone, measured on
     halves of the queries that did not choose.
     """
 
     dense: float
     joined: str = str(Head.DENSE)
     queries: int = 0
+    by_people: bool = False
     ndcg_dense: float | None = None
     ndcg_bm25: float | None = None
     ndcg_fused: float | None = None

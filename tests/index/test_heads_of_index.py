@@ -358,7 +358,7 @@ def test_an_index_of_a_run_searches_by_words_too_where_dev_says_so(
 
     run, rows = Run(tmp_path / "run"), some_documents(40)
     keep_documents(run, [{"id": row["_id"], "title": row["title"], "text": row["text"]} for row in rows])
-    dev = [{"query": f"word{at} token{3 * at}", "positive_id": f"d{at}"} for at in range(30)]
+    dev = [{"query": f"word{at} token{3 * at}", "positive_id": f"d{at}", "writer": "people"} for at in range(30)]
     run.path(LAYOUT.dev).parent.mkdir()
     pq.write_table(pa.Table.from_pylist(dev), run.path(LAYOUT.dev))
     built = build_index(str(run.folder), str(headed_model), tmp_path / "index")

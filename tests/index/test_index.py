@@ -197,12 +197,12 @@ def test_how_much_vectors_count_is_chosen_on_the_queries_of_a_run(tmp_path: Path
     run = Run(tmp_path / "run")
     rows = some_documents(40)
     keep_documents(run, [{"id": row["_id"], "title": row["title"], "text": row["text"]} for row in rows])
-    dev = [{"query": f"word{at} token{3 * at}", "positive_id": f"d{at}"} for at in range(30)]
+    dev = [{"query": f"word{at} token{3 * at}", "positive_id": f"d{at}", "writer": "people"} for at in range(30)]
     run.path(LAYOUT.dev).parent.mkdir()
     pq.write_table(pa.Table.from_pylist(dev), run.path(LAYOUT.dev))
     built = build_index(str(run.folder), str(tiny_model), tmp_path / "index")
     fusion = built.manifest.fusion
-    assert fusion.queries == 30 and fusion.ndcg_bm25 == 1 and fusion.ndcg_dense is not None
+    assert fusion.queries == 30 and fusion.by_people and fusion.ndcg_bm25 == 1 and fusion.ndcg_dense is not None
     assert fusion.ndcg_hybrid == 1 and fusion.gain is not None and 0 < fusion.gain <= 1 - fusion.ndcg_dense + 1e-3
     index = Index(tmp_path / "index")
     dense, words = ({hit.id: hit.score for hit in index.search(QUERY, 100, mode)} for mode in (Mode.DENSE, Mode.BM25))
@@ -320,7 +320,7 @@ def test_the_manifest_says_what_the_index_is_and_no_path_of_this_machine(built: 
     values = json.loads(text)
     assert values["state"] == "done" and values["documents"] == 24 and values["dimensions"] == 32
     assert values["exact_below"] == EXACT_BELOW and values["approximate"] is None
-    assert values["fusion"] == {"dense": 0.5, "joined": "dense", "queries": 0, "ndcg_dense": None, "ndcg_bm25": None,
+    assert values["fusion"] == {"dense": 0.5, "joined": "dense", "queries": 0, "by_people": False, "ndcg_dense": None, "ndcg_bm25": None,
                                 "ndcg_fused": None, "ndcg_hybrid": None, "gain": None}  # fmt: skip
     assert (
         values["heads"] == {}

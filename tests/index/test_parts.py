@@ -107,17 +107,23 @@ def asked(dense_rank: int, words_rank: int) -> Asked:
 
 
 def test_the_share_of_vectors_is_the_one_that_finds_most_answers():
-    by_words = choose_fusion([asked(19, 0)] * 30)
+    by_words = choose_fusion([asked(19, 0)] * 30, by_people=True)
     assert by_words.dense < 0.5 and by_words.gain is not None and by_words.gain > 0.5
     assert (by_words.ndcg_dense, by_words.ndcg_bm25, by_words.queries) == (0, 1, 30)
     by_vectors = choose_fusion([asked(0, 19)] * 30)
     assert (by_vectors.dense, by_vectors.gain, by_vectors.ndcg_hybrid) == (1, 0, 1)
 
 
+def test_queries_made_from_the_documents_give_words_no_more_than_half():
+    made, by_people = (choose_fusion([asked(19, 0)] * 30, by_people=people) for people in (False, True))
+    assert made.dense == 0.5 > by_people.dense and made.ndcg_bm25 == 1 and not made.by_people
+    assert choose_fusion([asked(0, 19)] * 30).dense == 1
+
+
 def test_the_gain_is_measured_on_queries_that_did_not_choose():
     # Half of the queries say the opposite of the other half: what one half learns does harm in the other.
     torn = [asked(0, 19) if at % 2 else asked(19, 0) for at in range(40)]
-    found = choose_fusion(torn)
+    found = choose_fusion(torn, by_people=True)
     assert found.gain is not None and found.ndcg_hybrid is not None and found.ndcg_dense is not None
     assert found.gain < found.ndcg_hybrid - found.ndcg_dense
 
@@ -136,14 +142,16 @@ def test_a_few_queries_choose_nothing():
 
 
 def test_the_queries_of_dev_are_read_with_their_answers_but_not_more_than_needed(tmp_path: Path):
-    assert read_dev(tmp_path) == []
+    assert read_dev(tmp_path).rows == []
     file = tmp_path / LAYOUT.dev
     file.parent.mkdir(parents=True)
     rows = {"query": [f"q{row}" for row in range(300)], "positive_id": [f"d{row}" for row in range(300)]}
-    pq.write_table(pa.table(rows), file)
-    found = read_dev(tmp_path)
-    assert len(found) == 200 and all(query[1:] == identity[1:] for query, identity in found)
-    assert found == read_dev(tmp_path)
+    for people, count in ((19, 200), (30, 30)):
+        writers = ["people"] * people + ["extractive"] * (300 - people)
+        pq.write_table(pa.table({**rows, "writer": writers}), file)
+        found = read_dev(tmp_path)
+        assert len(found.rows) == count and all(query[1:] == identity[1:] for query, identity in found.rows)
+        assert found == read_dev(tmp_path) and found.by_people == (people == 30)
 
 
 # Filters
