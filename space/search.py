@@ -19,6 +19,7 @@ import numpy as np
 from hfembed.compare import Contender, Library, OnDisk, Ranking, Searched, rank
 from hfembed.compare.batch import Batch, ask_all
 from hfembed.compare.library import Found
+from hfembed.compare.placed import differences, document_vectors, shared
 from hfembed.compare.plane import MOST_POINTS, Plane, Topics, find_topics, lay_out
 from hfembed.compare.queries import Queries, answering, read_queries
 from hfembed.compare.rankings import refuse_empty
@@ -142,8 +143,8 @@ def draw_map(visitor: Visitor, models: Sequence[str], corpus: str, query: str, r
         documents = library().readable(searched, report)
         answers = set(documents.numbers(list(selection.known.answers(asked))))
         spread = documents.ids(documents.spread(MOST_POINTS))
-        shown = library().shared(dense, searched, sorted({*spread, *answers, *itertools.chain(*found)}))
-        vectors = [library().document_vectors(one, searched, shown) for one in dense]
+        shown = shared(library(), dense, searched, sorted({*spread, *answers, *itertools.chain(*found)}))
+        vectors = [document_vectors(library(), one, searched, shown) for one in dense]
         asked_as = [library().query_vectors(one, searched, [asked])[0] for one in dense]
         numbers = documents.numbers(shown)
         passages = documents.passages([numbers[name] for name in shown])
@@ -197,11 +198,11 @@ def _of_file(file: Path, selection: Selection) -> Queries:
 
 
 def _notes(selection: Selection) -> tuple[str, ...]:
-    differences = tuple(library().differences(selection.contenders, selection.corpus))
+    told = tuple(differences(library(), selection.contenders, selection.corpus))
     if selection.corpus.whole:
-        return differences
+        return told
     first = f"Only the first {len(selection.corpus):,} documents of {selection.label} are searched here."
-    return (first, *differences)
+    return (first, *told)
 
 
 def _ids(found: Found) -> list[str]:

@@ -18,10 +18,12 @@ from hfembed.compare import Contender, Library, OnDisk, Ranking, Searched, compa
 from hfembed.compare import corpus as corpora
 from hfembed.compare import library as module
 from hfembed.compare.batch import ask_all
+from hfembed.compare.placed import document_vectors, shared
 from hfembed.compare.queries import Query, answering, read_queries
 from hfembed.embed import Embedder
 from hfembed.errors import InputError
 from hfembed.events import Events, Reporter
+from hfembed.hub import ModelSource
 from hfembed.index import Index, Mode, build_index
 from hfembed.index.fusion import join
 from hfembed.index.publish import publish_index
@@ -70,6 +72,14 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Embedder, "documents", count)
     return counts
+
+
+def other_model(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    settings = folder / "config_sentence_transformers.json"
+    values = json.loads(settings.read_text(encoding="utf-8"))
+    settings.write_text(json.dumps({**values, "prompts": {"query": "find: ", "document": ""}}), encoding="utf-8")
+    return folder
 
 
 def ids(ranking: Ranking) -> list[str]:
@@ -206,11 +216,7 @@ def test_indexes_are_compared_without_a_corpus_and_told_where_they_differ(index:
 def test_another_model_is_indexed_from_the_documents_of_an_index(
     index: str, corpus: str, tiny_model: Path, tmp_path: Path, encoded: list[int]
 ):
-    other = tmp_path / "other-model"
-    shutil.copytree(tiny_model, other)
-    settings = other / "config_sentence_transformers.json"
-    values = json.loads(settings.read_text(encoding="utf-8"))
-    settings.write_text(json.dumps({**values, "prompts": {"query": "find: ", "document": ""}}), encoding="utf-8")
+    other = other_model(tiny_model, tmp_path / "other-model")
     _, new = compare(["index", str(other)], index, QUERY, 5)
     assert sum(encoded) == len(ROWS)
     assert ids(compare([str(other)], corpus, QUERY, 5)[0]) == ids(new)
@@ -218,6 +224,20 @@ def test_another_model_is_indexed_from_the_documents_of_an_index(
     library = Library()
     with pytest.raises(InputError, match="more than 50 are embedded by nobody here"):
         library.prepare(Contender("x", str(other)), library.corpus(index, LARGE))
+
+
+def test_few_documents_of_an_index_are_encoded_elsewhere_where_others_would_be(
+    index: str, tiny_model: Path, tmp_path: Path
+):
+    other, borrowed = other_model(tiny_model, tmp_path / "other-model"), list[int]()
+
+    def lend(source: ModelSource, texts: list[str], folder: Path) -> None:
+        borrowed.append(len(texts))
+        Embedder(source, folder).documents(texts)
+
+    library = Library(lend, "cpu")
+    found = library.search(Contender("x", str(other)), library.corpus(index, 5_000), [QUERY], 5)
+    assert len(found[0].rows) == 5 and borrowed == [len(ROWS)]
 
 
 def test_the_documents_of_an_index_are_those_of_its_corpus(index: str, corpus: str, tmp_path: Path, tiny_model: Path):
@@ -242,11 +262,11 @@ def test_a_library_places_documents_of_an_index_for_a_map(index: str):
     readable = library.readable(found)
     spread = readable.ids(readable.spread(30))
     assert len(set(spread)) == 30 and len(readable.spread(1_000)) == len(ROWS)
-    vectors = library.document_vectors(contender, found, [*spread, "d7"])
+    vectors = document_vectors(library, contender, found, [*spread, "d7"])
     query = library.query_vectors(contender, found, [QUERY])[0]
     hits = {hit.id: hit.score for hit in compare(["index"], index, QUERY, 120)[0].hits}
     assert (vectors @ query).tolist() == pytest.approx([hits[name] for name in [*spread, "d7"]], abs=2e-5)
-    assert library.shared([contender], found, ["d1", "gone", "d2"]) == ["d1", "d2"]
+    assert shared(library, [contender], found, ["d1", "gone", "d2"]) == ["d1", "d2"]
 
 
 def test_the_command_compares_indexes_and_speaks_json(index: str):

@@ -8,10 +8,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +17,11 @@ import numpy as np
 from filelock import FileLock
 
 from hfembed.compare.contender import Contender
-from hfembed.compare.corpus import OnDisk, Place, Readable, Searched, find_place, open_corpus
+from hfembed.compare.corpus import OnDisk, Place, Readable, Searched, find_place, open_corpus, read_place
 from hfembed.compare.opened import Opened, open_built, open_words
 from hfembed.compare.queries import Queries, known_queries
 from hfembed.compare.shelf import Shelf
+from hfembed.compare.threads import computing_with, usual_threads
 from hfembed.compare.words import WordIndex
 from hfembed.embed import Embedder, Precision, Role, encode, load_model
 from hfembed.errors import InputError
@@ -198,11 +197,9 @@ class Library:
             # Many documents score alike by words: which of them come first must not depend on how many are shown.
             parts.append(self._by_words(corpus, opened, queries, depth))
         share = opened.share if opened is not None else DEFAULT.dense
-        scores = (
-            parts[0]
-            if len(parts) == 1
-            else [join(dense, words, share, depth) for dense, words in zip(*parts, strict=True)]
-        )
+        scores = parts[0]
+        if len(parts) > 1:
+            scores = [join(dense, words, share, depth) for dense, words in zip(*parts, strict=True)]
         each = (time.perf_counter() - started) / max(1, len(queries))
         where = opened if opened is not None else self.readable(corpus)
         return [_found(one, count, each, where) for one in scores]
@@ -212,32 +209,8 @@ class Library:
         opened = self.index_of(contender, corpus)
         found = opened if opened is not None else self._encoded(contender, corpus)
         model = self.model(found.source)
-        with _computing_with(1 if len(queries) <= FEW else _usual_threads()):
+        with computing_with(1 if len(queries) <= FEW else usual_threads()):
             return encode(model, queries, Role.QUERY, found.precision)
-
-    def document_vectors(self, contender: Contender, corpus: Searched | OnDisk, ids: Sequence[str]) -> Vectors:
-        """Return the vectors of documents under a contender's model; all of them are there."""
-        opened = self.index_of(contender, corpus)
-        if opened is not None:
-            numbers = opened.numbers(ids)
-            return opened.vectors([numbers[name] for name in ids])
-        rows = self.readable(corpus).numbers(ids)
-        return np.asarray(self._encoded(contender, corpus).vectors[[rows[name] for name in ids]])
-
-    def shared(self, contenders: Sequence[Contender], corpus: Searched | OnDisk, ids: Sequence[str]) -> list[str]:
-        """Return those of some documents that all contenders know: an index of its own may lack some."""
-        sources = [self.readable(corpus), *(self.index(one.index) for one in contenders if one.index is not None)]
-        known = [source.numbers(ids) for source in sources]
-        return [name for name in ids if all(name in numbers for numbers in known)]
-
-    def differences(self, contenders: Sequence[Contender], corpus: Searched | OnDisk) -> list[str]:
-        """Say which of the contenders answer from an index that does not hold as many documents as the corpus."""
-        sizes = [(one.name, len(self.index(one.index))) for one in contenders if one.index is not None]
-        return [
-            f"The index of {name} holds {size:,} documents, and the corpus {len(corpus):,}: is it one of the same?"
-            for name, size in sizes
-            if size != len(corpus)
-        ]
 
     def _place(self, name: str) -> Place:
         return find_place(name) if local_path(name) else self._places.get(_asked(name), lambda: find_place(name))
@@ -256,7 +229,9 @@ class Library:
         return self.opened.get((corpus.place.key, WORDS), lambda: open_words(corpus, report or silent()))
 
     def _build(self, corpus: OnDisk, model: str, source: ModelSource, report: Reporter) -> Opened:
-        with self._turns, _computing_with(_usual_threads()):
+        if self._encode_documents is not None and len(corpus) <= (corpus.limit or 0):
+            self._encode(source, read_place(corpus.place), report)  # so that the build finds them encoded
+        with self._turns, computing_with(usual_threads()):
             return open_built(corpus, model, source, self.model, report)
 
     def _encoded(self, contender: Contender, corpus: Searched | OnDisk, report: Reporter | None = None) -> Encoded:
@@ -286,7 +261,7 @@ class Library:
         return [_scores(*self.words(corpus).top(query, count)) for query in queries]
 
     def _load(self, source: ModelSource) -> SentenceTransformer:
-        _usual_threads()
+        usual_threads()
         model = load_model(source)
         return model.to(self._device) if self._device else model
 
@@ -297,37 +272,13 @@ class Library:
         # Two that write to one store would spoil it, and the other may be another process.
         with FileLock(folder / f"{hash_json([source.fingerprint])[:16]}.lock"):
             if embedder.lacks(texts):
-                with self._turns, _computing_with(_usual_threads()):
+                with self._turns, computing_with(usual_threads()):
                     if self._encode_documents is not None:
                         self._encode_documents(source, texts, folder)
                     vectors = embedder.documents(texts)
             else:
                 vectors = embedder.documents(texts)
         return Encoded(source, vectors, Precision(embedder.precision(texts)["precision"]))
-
-
-@lru_cache(maxsize=1)
-def _usual_threads() -> int:
-    """Return with how many threads torch computes where nobody says otherwise: asked before anybody does."""
-    import torch
-
-    return torch.get_num_threads()
-
-
-@contextmanager
-def _computing_with(threads: int) -> Iterator[None]:
-    """Compute with so many threads in this one, for a while.
-
-    Threads that share a few words among them mostly wait for one another: on a busy machine, ten times as long.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _scores(rows: Rows, scores: Vectors) -> Scores:

@@ -10,6 +10,7 @@ from typing import Any
 from hfembed.compare.contender import INDEXED, Contender, names_index, read_contenders
 from hfembed.compare.corpus import OnDisk, Passage, Searched
 from hfembed.compare.library import Found, Library
+from hfembed.compare.placed import differences
 from hfembed.errors import InputError
 from hfembed.events import Reporter, silent
 
@@ -53,7 +54,7 @@ def compare(
     library = library or Library()
     contenders, searched = read_contenders(models, corpus), library.corpus(corpus, report=report)
     rankings = rank(library, contenders, searched, query, count, report)
-    for difference in library.differences(contenders, searched):
+    for difference in differences(library, contenders, searched):
         (report or silent()).warn(difference)
     return rankings
 
