@@ -15,6 +15,7 @@ from hfembed import (
     cli_deploy,
     cli_domains,
     cli_elsewhere,
+    cli_engine,
     cli_generator,
     cli_hub,
     cli_index,
@@ -24,6 +25,7 @@ from hfembed import (
     cli_space,
 )
 from hfembed.cli_base import Format, FormatOption, command_errors, from_anywhere, prepare_process, run_name
+from hfembed.engine import EngineName
 from hfembed.errors import RunMismatchError
 
 STAGE_NAMES = ("pull", "generate", "mine", "train", "evaluate", "export", "push")
@@ -116,6 +118,8 @@ def run(
     timeout: cli_elsewhere.TimeoutOption = None,
     namespace: cli_elsewhere.NamespaceOption = None,
     token_from: cli_elsewhere.TokenOption = None,
+    engine: cli_engine.EngineOption = EngineName.LOCAL,
+    ray_address: cli_engine.AddressOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Do every stage that is not done yet: pull, generate, mine, train, evaluate, export, push."""
@@ -123,7 +127,7 @@ def run(
         detach=detach, yes=yes, again=again, timeout=timeout, namespace=namespace, token_from=token_from,
         max_cost=max_cost, keep=keep,
     )  # fmt: skip
-    with command_errors(output):
+    with command_errors(output), cli_engine.working_with(engine, ray_address, on or resume):
         if resume is not None:
             said = (recipe, preset, corpus, base, until, rerun, tasks, benchmark, pairs, dev_queries, settings)
             cli_launch.refuse_changes(said, model_repo, dataset_repo, collection)
@@ -161,12 +165,25 @@ def run(
         _show_run(target, worked, output)
 
 
-def _stage_command(name: str, summary: str) -> None:
+def _stage_command(name: str, summary: str, *, spread: bool = False) -> None:
+    """Make the command of a stage. spread: whether it has work that an engine can spread."""
+
     def command(folder: RunArgument, settings: SetOption = None, output: FormatOption = Format.TEXT) -> None:
         _run_stage(name, folder, settings or [], output)
 
-    command.__doc__ = summary
-    app.command(name)(command)
+    def spreading(
+        folder: RunArgument,
+        settings: SetOption = None,
+        engine: cli_engine.EngineOption = EngineName.LOCAL,
+        ray_address: cli_engine.AddressOption = None,
+        output: FormatOption = Format.TEXT,
+    ) -> None:
+        with command_errors(output), cli_engine.working_with(engine, ray_address):
+            _run_stage(name, folder, settings or [], output)
+
+    chosen = spreading if spread else command
+    chosen.__doc__ = summary
+    app.command(name)(chosen)
 
 
 _stage_command("pull", "Bring the corpus into the run.")
@@ -182,6 +199,8 @@ def generate(
     pairs: PairsOption = None,
     prompts: Annotated[bool, typer.Option("--prompts", help="Print the folder of the prompts, and stop.")] = False,
     settings: SetOption = None,
+    engine: cli_engine.EngineOption = EngineName.LOCAL,
+    ray_address: cli_engine.AddressOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Make queries for the documents, split into train, dev and test."""
@@ -198,11 +217,12 @@ def generate(
                 raise InputError(
                     "generate works in the folder of a run.", "hfembed generate DIR, or: --preview --corpus SRC"
                 )
-        _run_stage("generate", folder, settings or [], output, options)
+            with cli_engine.working_with(engine, ray_address):
+                _run_stage("generate", folder, settings or [], output, options)
 
 
-_stage_command("mine", "Find hard negatives for the training queries.")
-_stage_command("train", "Train, and fold the result into the model's weights.")
+_stage_command("mine", "Find hard negatives for the training queries.", spread=True)
+_stage_command("train", "Train, and fold the result into the model's weights.", spread=True)
 
 
 @app.command()
@@ -218,6 +238,8 @@ def evaluate(
     served: cli_serve.ServedOption = None,
     api_key_env: cli_serve.KeyOption = None,
     settings: SetOption = None,
+    engine: cli_engine.EngineOption = EngineName.LOCAL,
+    ray_address: cli_engine.AddressOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Score base, tuned and BM25 on the held-out test, with a verdict; or any model on your own queries."""
@@ -225,9 +247,10 @@ def evaluate(
         cli_serve.evaluate_endpoint(what, endpoint, served, api_key_env, output)
         return
     if queries is None and not (corpus or qrels or base):
-        _run_stage("evaluate", Path(what), settings or [], output, _public_tasks(tasks, benchmark))
+        with command_errors(output), cli_engine.working_with(engine, ray_address):
+            _run_stage("evaluate", Path(what), settings or [], output, _public_tasks(tasks, benchmark))
         return
-    with command_errors(output):
+    with command_errors(output), cli_engine.working_with(engine, ray_address):
         from hfembed import terminal
         from hfembed.errors import InputError
         from hfembed.events import Events, Reporter

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from hfembed.cli_base import Format, FormatOption, command_errors
+from hfembed.cli_engine import AddressOption, EngineOption, working_with
+from hfembed.engine import EngineName
 
 # The members of `hfembed.index.Mode`, which takes too long to import for a --help.
 SearchMode = StrEnum(
@@ -51,6 +53,8 @@ def index(
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Let everyone read that repo.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Build it anew, also under another model.")] = False,
+    engine: EngineOption = EngineName.LOCAL,
+    ray_address: AddressOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Index a corpus for search by meaning and by words; repeated, only what changed is embedded."""
@@ -64,7 +68,7 @@ def index(
         from hfembed.index.sources import model_of
 
         settings = Settings(exact_below or EXACT_BELOW, force, read_parts(parts) if parts is not None else None)
-        with terminal.screen() as listener:
+        with terminal.screen() as listener, working_with(engine, ray_address):
             report = Reporter("index", Events(listeners=[listener]))
             built = build_index(corpus, model or model_of(corpus), out, settings, report)
             published = [asdict(publish_index(out, repo, report, public=public))] if repo else []

@@ -6,15 +6,17 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hfembed import engine
 from hfembed.encoder import keeps_lengths, lost_ends, open_encoder
 from hfembed.errors import ModelError, first_line
 from hfembed.events import Reporter, silent
@@ -115,12 +117,40 @@ class Embedder:
         if missing:
             plural = {Role.QUERY: "queries", Role.DOCUMENT: "documents"}[role]
             task = self._report.task(f"encoding {plural} with {self.source.name}", len(missing), plural)
-            for start in range(0, len(missing), BLOCK):
-                block = missing[start : start + BLOCK]
-                store.append(keys[block], encode(self.model, [texts[at] for at in block], role, precision))
+            blocks = [missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK)]
+            asked = ((role, [texts[at] for at in block]) for block in blocks)
+            work = Encoding(self.source, precision, lambda: self.model)
+            made = engine.current().map(work, asked, len(blocks), self._report)
+            for block, vectors in zip(blocks, made, strict=True):
+                store.append(keys[block], vectors)
                 task.advance(len(block))
             task.finish()
         return store.rows(keys)
+
+
+class Encoding:
+    """Encodes blocks of texts, each in one role; in another process with a model that is loaded there."""
+
+    on_gpu = True
+
+    def __init__(self, source: ModelSource, precision: Precision, model: Callable[[], SentenceTransformer]) -> None:
+        """Encode with `model`, which is that of `source`."""
+        self.files: Mapping[str, Path] = {"model": source.path}
+        self._source, self._precision, self._model = source, precision, model
+
+    def __call__(self, block: tuple[Role, list[str]]) -> Vectors:
+        """Return the vectors of a block."""
+        role, texts = block
+        return encode(self._model(), texts, role, self._precision)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model behind."""
+        return {name: value for name, value in self.__dict__.items() if name != "_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load it once, when the first block comes: only then is it known where it lies."""
+        self.__dict__.update(state)
+        self._model = lru_cache(lambda: load_model(replace(self._source, path=self.files["model"])))
 
 
 class VectorStore:

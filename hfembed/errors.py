@@ -11,6 +11,7 @@ HfembedError
 ├── MissingExtraError   a library of an optional extra is not installed
 ├── NoSpaceError        the disk filled up
 ├── StageError          a stage could not do its work
+├── EngineError         work could not be spread: a cluster does not answer, or lost its workers
 ├── LaunchError         a run that was sent elsewhere may not begin, or ended without its results
 └── HubError            the Hub refused or could not be reached
 """
@@ -75,6 +76,10 @@ class NoSpaceError(HfembedError):
 
 class StageError(HfembedError):
     """Raised when a stage could not do its work."""
+
+
+class EngineError(HfembedError):
+    """Raised when the engine that spreads work cannot be reached, or loses its workers."""
 
 
 class LaunchError(HfembedError):

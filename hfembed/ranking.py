@@ -49,7 +49,7 @@ class Ranker:
 
     def __init__(self, documents: Vectors, block: int = DOCUMENT_BLOCK, device: str | None = None) -> None:
         """Rank `documents`, `block` at a time, on the GPU where a stage has loaded torch and there is one."""
-        self._documents, self._block = documents, block
+        self._documents, self.block = documents, block
         device = device or _gpu()
         self._scorer = _Torch(device) if device else _Numpy()
 
@@ -72,8 +72,8 @@ class Ranker:
     def _search(self, queries: Vectors, count: int, excluded: Pairs | None) -> Rows:
         best = _Best(len(queries), count)
         self._scorer.ask(queries)
-        for start in range(0, len(self._documents), self._block):
-            stop = min(start + self._block, len(self._documents))
+        for start in range(0, len(self._documents), self.block):
+            stop = min(start + self.block, len(self._documents))
             left_out = _between(excluded, start, stop)
             at, places, scores = self._scorer.above(self._documents[start:stop], best.least, count, left_out)
             best.add(at, places + start, scores)

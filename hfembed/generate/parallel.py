@@ -1,13 +1,13 @@
-"""Extractive queries for many documents, on every core where that pays."""
+"""Extractive queries for many documents, spread where that pays."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from collections.abc import Mapping
+from itertools import chain, islice
+from pathlib import Path
 
+from hfembed import engine
 from hfembed.corpus import Documents, join_title
 from hfembed.events import Reporter
 from hfembed.generate.extractive import Passage, passage_for, write_queries
@@ -34,47 +34,34 @@ def write_all(
     )
     texts = ((documents.ids[row], documents.titles[row], documents.bodies[row]) for row in rows)
     made = []
-    written = _write_each(texts, len(rows), _Writer(vocabulary, settings, seed))
+    chunks = iter(lambda: list(islice(texts, CHUNK)), [])
+    written = chain.from_iterable(
+        engine.current().map(
+            _Writer(vocabulary, settings, seed), chunks, -(-len(rows) // CHUNK), report,
+            processes=min(os.cpu_count() or 1, len(rows) // WORTH_PROCESSES),
+        )
+    )  # fmt: skip
     for row, queries in report.each(zip(rows, written, strict=True), "writing queries", len(rows), "documents"):
         made += [Query(text, kind, (row,), splits[row], passage=passage) for kind, text, passage in queries]
     return made
 
 
 class _Writer:
-    """Writes the queries of one document; sent to other processes whole, once each."""
+    """Writes the queries of a few documents; sent to other processes whole, once each."""
+
+    files: Mapping[str, Path] = {}
+    on_gpu = False
 
     def __init__(self, vocabulary: Vocabulary, settings: Generate, seed: int) -> None:
         self._vocabulary, self._kinds, self._seed = vocabulary, settings.kinds, seed
         self._whole = {QueryKind.TITLE} if settings.title_in_passage else set()
 
-    def __call__(self, texts: Texts) -> Written:
+    def __call__(self, chunk: list[Texts]) -> list[Written]:
+        return [self._write(texts) for texts in chunk]
+
+    def _write(self, texts: Texts) -> Written:
         passage = Passage(*texts, self._vocabulary, self._seed)
         return [
             (kind, text, None if kind in self._whole else passage_for(passage, kind, text))
             for kind, text in write_queries(passage, self._kinds)
         ]
-
-
-def _write_each(texts: Iterator[Texts], count: int, writer: _Writer) -> Iterator[Written]:
-    processes = min(os.cpu_count() or 1, count // WORTH_PROCESSES)
-    if processes < 2:
-        yield from map(writer, texts)
-        return
-    chunks = iter(lambda: list(islice(texts, CHUNK)), [])
-    # Spawned, because a process that runs torch's threads cannot be forked safely.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _use_writer, (writer,)) as pool:
-        for written in pool.map(_write_chunk, chunks):
-            yield from written
-
-
-_writer: _Writer
-
-
-def _use_writer(writer: _Writer) -> None:
-    global _writer
-    _writer = writer
-
-
-def _write_chunk(chunk: list[Texts]) -> list[Written]:
-    return [_writer(texts) for texts in chunk]

@@ -19,6 +19,7 @@ class Journal:
     def __init__(self, folder: Path, dtype: npt.DTypeLike, width: int) -> None:
         """Open the journal in `folder`, without what was left half-written there."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self._data, self._state = folder / "rows.bin", folder / "state.json"
         self._dtype, self._width = np.dtype(dtype), width
         state = json.loads(self._state.read_text(encoding="utf-8")) if self._state.exists() else {}

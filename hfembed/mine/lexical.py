@@ -30,19 +30,28 @@ class Lexical:
 
     def __init__(self, texts: Sequence[str], folder: Path, report: Reporter, shard: int = SHARD) -> None:
         """Index `texts` below `folder`; shards that are there already are kept."""
-        self._count = -(-len(texts) // shard)
-        folders = [folder / f"shard-{number}" for number in range(self._count)]
+        self.folder = folder
+        folders = [folder / f"shard-{number}" for number in range(-(-len(texts) // shard))]
         missing = [at for at, place in enumerate(folders) if not (place / DONE).is_file()]
         if missing:
             for at in report.each(missing, "indexing words", len(missing), "indexes"):
-                _index(texts[at :: self._count], folders[at])
+                _index(texts[at :: len(folders)], folders[at])
         self._shards = [_open(place) for place in folders]
+
+    @classmethod
+    def open(cls, folder: Path) -> Lexical:
+        """Open an index that is there."""
+        opened = cls.__new__(cls)
+        opened.folder = folder
+        count = sum(1 for place in folder.glob("shard-*") if (place / DONE).is_file())
+        opened._shards = [_open(folder / f"shard-{number}") for number in range(count)]
+        return opened
 
     def top(self, queries: Sequence[str], count: int, excluded: Pairs) -> Rows:
         """Return the rows of the best documents that share a word with the query; -1 where there are no more."""
         words = _words(queries)
         extra = int(np.bincount(excluded.queries).max()) if len(excluded.queries) else 0
-        parts = [self._top_of(number, words, count + extra) for number in range(self._count)]
+        parts = [self._top_of(number, words, count + extra) for number in range(len(self._shards))]
         rows = np.concatenate([part[0] for part in parts], axis=1)
         scores = np.concatenate([part[1] for part in parts], axis=1)
         for query in np.unique(excluded.queries):
@@ -57,7 +66,7 @@ class Lexical:
         index = self._shards[number]
         size = int(index.scores["num_docs"])
         rows, scores = index.retrieve(words, k=min(count, size), show_progress=False)
-        return np.asarray(rows, dtype=np.int64) * self._count + number, np.array(scores, dtype=np.float32)
+        return np.asarray(rows, dtype=np.int64) * len(self._shards) + number, np.array(scores, dtype=np.float32)
 
 
 def _index(texts: Sequence[str], folder: Path) -> None:
