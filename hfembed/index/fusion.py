@@ -20,7 +20,7 @@ from hfembed.run import LAYOUT
 
 # Where nobody knows better both count alike, as in a comparison.
 DEFAULT = Fusion(dense=0.5)
-DEFAULT_OF_HEADS = Fusion(dense=0.5, joined=FUSED)
+DEFAULT_OF_HEADS = Fusion(dense=0.5, fused=0.5, joined=FUSED)
 GRID = tuple(step / 10 for step in range(11))
 MAX_QUERIES = 200
 # Fewer than these say nothing.
@@ -80,10 +80,10 @@ def choose_fusion(asked: Sequence[Asked], *, by_heads: bool = False) -> Fusion:
     halves = np.arange(len(asked)) % FOLDS
     gains = [scores[_best(scores[:, halves != half])][halves == half] - dense[halves == half] for half in range(FOLDS)]
     chosen = _best(scores)
-    joined, share = ways[chosen]
     return Fusion(
-        dense=share,
-        joined=joined,
+        dense=GRID[_best(scores[: len(GRID)])],
+        fused=GRID[_best(scores[len(GRID) :])] if by_heads else None,
+        joined=ways[chosen][0],
         queries=len(asked),
         ndcg_dense=_rounded(dense),
         ndcg_bm25=_rounded(scores[0]),

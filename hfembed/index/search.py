@@ -89,7 +89,7 @@ class Index:
     def model(self) -> SentenceTransformer:
         """The model that the documents were embedded with; any other is refused."""
         require("train", "torch", "sentence_transformers")
-        return load_model(self._model_source)
+        return load_model(self.source())
 
     def search(
         self,
@@ -132,7 +132,7 @@ class Index:
         if Mode.BM25 in wanted:
             found.rankings[Mode.BM25] = self._store.by_words(query, depth, where)
         if mode is Mode.HYBRID:
-            share = self.manifest.fusion.dense
+            share = self.manifest.fusion.share
             found.rankings[mode] = join(found.rankings[joined], found.rankings[Mode.BM25], share, depth)
         return found
 
@@ -158,7 +158,7 @@ class Index:
     @cached_property
     def _heads(self) -> HeadSearch:
         weights = {Head(head): weight for head, weight in self.manifest.heads.items()}
-        model = headed(self.model, self._model_source.path, weights)
+        model = headed(self.model, self.source().path, weights)
         return HeadSearch(self._store, self._folder, weights, model, Precision(self.manifest.precision))
 
     def _hits(self, query: str, best: list[int], found: Found, mode: Mode, explain: bool) -> list[Hit]:
@@ -182,8 +182,8 @@ class Index:
         words = dict.fromkeys(word.lower() for word in WORD.findall(text))
         return tuple(word for word in words if stems.intersection(self._store.tokens(word)))
 
-    @cached_property
-    def _model_source(self) -> ModelSource:
+    def source(self) -> ModelSource:
+        """Find the model that the documents were embedded with; refuse any other."""
         known = self.manifest.model
         published = f"{known['name']}@{known['revision']}" if known.get("revision") else str(known["name"])
         # A revision is found by its name, wherever the newest is by now; not so a recipe's use of a model.
