@@ -60,7 +60,7 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
 def _fusion(built: Built) -> str:
     fusion, by_heads = built.manifest.fusion, bool(built.manifest.heads)
     meant = "heads" if fusion.joined == FUSED else "vectors"
-    shares = f"{meant} count {fusion.dense:.0%}, words {1 - fusion.dense:.0%}"
+    shares = f"{meant} count {fusion.share:.0%}, words {1 - fusion.share:.0%}"
     if not fusion.queries:
         alone = "; search is by heads alone unless --mode says hybrid" if by_heads else ""
         return f"{shares}: the default, for want of queries of dev{alone}"

@@ -13,13 +13,14 @@ from hfembed.embed import Precision
 from hfembed.errors import InputError
 from hfembed.events import Reporter
 from hfembed.hub import ModelSource
-from hfembed.index.build import build_index
+from hfembed.index.build import Settings, build_index
 from hfembed.index.manifest import State, read_manifest
 from hfembed.index.search import Index
 from hfembed.index.sources import body_of
 from hfembed.index.store import TEXT, Scores
 from hfembed.index.words import build_words
 from hfembed.ranking import Vectors
+from hfembed.recipe import Head
 from hfembed.run import CACHE_LAYOUT, hash_json, write_json
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def open_built(
                 "embedded by nobody here.",
                 "Choose models that have one: index, or index:ORG/NAME; or bm25.",
             )
-        build_index(corpus.place.name, model, folder, report=report, load=load)
+        # What is compared is the one vector of a text, and words.
+        build_index(corpus.place.name, model, folder, Settings(heads=(Head.DENSE,)), report, load)
         _note(folder, corpus)
     return Opened(folder, source)
 

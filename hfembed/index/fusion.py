@@ -21,7 +21,7 @@ from hfembed.run import LAYOUT
 
 # Where nobody knows better both count alike, as in a comparison.
 DEFAULT = Fusion(dense=0.5)
-DEFAULT_OF_HEADS = Fusion(dense=0.5, joined=FUSED)
+DEFAULT_OF_HEADS = Fusion(dense=0.5, fused=0.5, joined=FUSED)
 GRID = tuple(step / 10 for step in range(11))
 # Queries that were made from the documents share their words, more than people's do: they overrate words, and what they
 # say counts only as far as words get no more than half.
@@ -82,8 +82,9 @@ def join(dense: Scores, words: Scores, share: float, depth: int = PART_DEPTH) ->
 def choose_fusion(asked: Sequence[Asked], *, by_heads: bool = False, by_people: bool = False) -> Fusion:
     """Return the share of vectors that finds the answers best; of equals the largest.
 
-    by_people: people asked; otherwise words get no more than half. by_heads: try the same with what all heads find in the place of vectors, and prefer it where it is as good. The gain
-    is measured on halves of the queries, each with what the other half chose.
+    by_people: people asked; otherwise words get no more than half. by_heads: try the same with what all heads find in
+    the place of vectors, and prefer it where it is as good. The gain is measured on halves of the queries, each with
+    what the other half chose.
     """
     if len(asked) < MIN_QUERIES:
         return DEFAULT_OF_HEADS if by_heads else DEFAULT
@@ -98,10 +99,10 @@ def choose_fusion(asked: Sequence[Asked], *, by_heads: bool = False, by_people: 
         for half in range(FOLDS)
     ]
     chosen = _best(scores, allowed)
-    joined, share = ways[chosen]
     return Fusion(
-        dense=share,
-        joined=joined,
+        dense=GRID[_best(scores[: len(GRID)], allowed[: len(GRID)])],
+        fused=GRID[_best(scores[len(GRID) :], allowed[len(GRID) :])] if by_heads else None,
+        joined=ways[chosen][0],
         queries=len(asked),
         by_people=by_people,
         ndcg_dense=_rounded(dense),

@@ -60,12 +60,13 @@ class Approximate(Strict):
 class Fusion(Strict):
     """How scores of vectors and words are joined. dense: the share of vectors; what words count is the rest.
 
-    joined: what is joined with words: the one vector of a text, or what all heads of the model find together (`fused`).
-    queries: those of dev that chose it; none where it is the default. by_people: people asked these. gain: in nDCG@10 over vectors alone, measured on
-    halves of the queries that did not choose.
+    fused: the same for what all heads of the model find together. joined: which of the two is joined with words.
+    queries: those of dev that chose it; none where it is the default. by_people: people asked these. gain: in nDCG@10
+    over vectors alone, measured on halves of the queries that did not choose.
     """
 
     dense: float
+    fused: float | None = None
     joined: str = str(Head.DENSE)
     queries: int = 0
     by_people: bool = False
@@ -74,6 +75,11 @@ class Fusion(Strict):
     ndcg_fused: float | None = None
     ndcg_hybrid: float | None = None
     gain: float | None = None
+
+    @property
+    def share(self) -> float:
+        """How much counts what is joined with words."""
+        return self.dense if self.joined != FUSED or self.fused is None else self.fused
 
 
 class IndexManifest(Strict):
@@ -111,7 +117,7 @@ class IndexManifest(Strict):
     @property
     def mode(self) -> Mode:
         """What is compared where nobody says: vectors and words; by heads these alone, unless dev finds more with words."""
-        words_help = bool(self.fusion.queries) and (self.fusion.dense < 1 or self.fusion.joined != FUSED)
+        words_help = bool(self.fusion.queries) and (self.fusion.share < 1 or self.fusion.joined != FUSED)
         return Mode.HYBRID if words_help or not self.heads else Mode.FUSED
 
     def write(self, folder: Path) -> None:

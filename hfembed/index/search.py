@@ -130,7 +130,7 @@ class Index:
         if Mode.BM25 in wanted:
             found.rankings[Mode.BM25] = self._store.by_words(query, depth, where)
         if mode is Mode.HYBRID:
-            share = self.manifest.fusion.dense
+            share = self.manifest.fusion.share
             found.rankings[mode] = join(found.rankings[joined], found.rankings[Mode.BM25], share, depth)
         return found
 

@@ -311,7 +311,7 @@ def test_an_index_from_before_heads_is_searched_as_it_was(built: tuple[Path, Bui
     hits = Index(built[0]).search(QUERY, 5)
     for name in ("heads", "sizes"):
         del values[name]
-    for name in ("joined", "ndcg_fused"):
+    for name in ("joined", "fused", "ndcg_fused"):
         del values["fusion"][name]
     file.write_text(json.dumps(values), encoding="utf-8")
     index = Index(built[0])
@@ -345,10 +345,12 @@ def test_whether_heads_or_one_vector_are_joined_with_words_is_chosen_on_dev(
     dense: int, words: int, fused: int, joined: str, least: float, most: float
 ):
     found = choose_fusion([asked(dense, words, fused)] * 30, by_heads=True)
-    assert found.joined == joined and least <= found.dense <= most and found.ndcg_hybrid == 1
+    assert found.joined == joined and least <= found.share <= most and found.ndcg_hybrid == 1
     assert (found.ndcg_dense, found.ndcg_bm25, found.ndcg_fused) == tuple(int(at == 0) for at in (dense, words, fused))
     assert choose_fusion([asked(dense, words, fused)] * 19, by_heads=True).joined == "fused"
-    assert choose_fusion([asked(dense, words, fused)] * 30).ndcg_fused is None
+    # How much the one vector counts beside words is what it would be without heads.
+    plain = choose_fusion([asked(dense, words, fused)] * 30)
+    assert (plain.dense, plain.fused, plain.ndcg_fused) == (found.dense, None, None)
 
 
 def test_an_index_of_a_run_searches_by_words_too_where_dev_says_so(
@@ -364,7 +366,7 @@ def test_an_index_of_a_run_searches_by_words_too_where_dev_says_so(
     built = build_index(str(run.folder), str(headed_model), tmp_path / "index")
     fusion = built.manifest.fusion
     assert fusion.queries == 30 and fusion.ndcg_bm25 == 1 and fusion.ndcg_fused is not None and fusion.ndcg_fused < 1
-    assert built.manifest.mode is Mode.HYBRID and fusion.dense < 1
+    assert built.manifest.mode is Mode.HYBRID and fusion.share < 1
     index = Index(tmp_path / "index")
     assert index.search(QUERY, 5) == index.search(QUERY, 5, Mode.HYBRID)
     show_built(built, tmp_path / "index")

@@ -320,7 +320,7 @@ def test_the_manifest_says_what_the_index_is_and_no_path_of_this_machine(built: 
     values = json.loads(text)
     assert values["state"] == "done" and values["documents"] == 24 and values["dimensions"] == 32
     assert values["exact_below"] == EXACT_BELOW and values["approximate"] is None
-    assert values["fusion"] == {"dense": 0.5, "joined": "dense", "queries": 0, "by_people": False, "ndcg_dense": None, "ndcg_bm25": None,
+    assert values["fusion"] == {"dense": 0.5, "fused": None, "joined": "dense", "queries": 0, "by_people": False, "ndcg_dense": None, "ndcg_bm25": None,
                                 "ndcg_fused": None, "ndcg_hybrid": None, "gain": None}  # fmt: skip
     assert (
         values["heads"] == {}
