@@ -36,12 +36,13 @@ WAVE_BYTES = 256 * 2**20
 # How often a block is given to another worker when its own died.
 RETRIES = 3
 STORE_MB = 1_024
-# What Ray writes to the terminal, reports home and sends along by itself.
-QUIET = {
+# What Ray does otherwise than by itself: it reports nothing home, and sends nothing along.
+SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # they are all there is to wait for: on a busy machine Ray's 15 would starve them
 }
 # What of the environment the workers of this machine get. A token or key is never among it: they need none.
 INHERITED = re.compile(
@@ -247,12 +248,12 @@ def _environment(*, inherits_all: bool) -> Iterator[None]:
     for name in list(os.environ):
         if not inherits_all and (not INHERITED.fullmatch(name) or SECRET.search(name)):
             del os.environ[name]
-    os.environ.update(QUIET)
+    os.environ.update(SETTINGS)
     try:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update({**before, **SETTINGS})  # Ray Data reads them whenever it works
 
 
 @contextmanager
