@@ -102,7 +102,7 @@ class Cluster:
                 where = f"The cluster at '{self._address}'" if self._address else "Ray on this machine"
                 raise EngineError(
                     f"{where} did not start to work: {first_line(error)}",
-                    "Look with: ray status --address ADDRESS. Without --ray-address this machine's cores do it.",
+                    "Where the cluster asks for a token: RAY_AUTH_MODE=token. Look with: ray status --address ADDRESS.",
                 ) from error
         self._mine = True
         _hush()
