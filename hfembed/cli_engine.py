@@ -19,7 +19,10 @@ EngineOption = Annotated[
 AddressOption = Annotated[
     str | None,
     typer.Option(
-        "--ray-address", metavar="ADDRESS", help="A cluster: auto, HOST:PORT, ray://HOST:PORT.", rich_help_panel=PANEL
+        "--ray-address",
+        metavar="ADDRESS",
+        help="A cluster that this machine is of: auto, or HOST:PORT.",
+        rich_help_panel=PANEL,
     ),
 ]
 

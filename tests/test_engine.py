@@ -147,10 +147,12 @@ def test_an_address_that_nobody_answers_at_is_refused_before_any_work():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens
         with pytest.raises(EngineError, match="No cluster answers at"):
-            Cluster(f"ray://127.0.0.1:{taken.getsockname()[1]}")
-    for address in ("somewhere", "http://127.0.0.1:1", "ray://", "host:port"):
+            Cluster(f"127.0.0.1:{taken.getsockname()[1]}")
+    for address in ("somewhere", "http://127.0.0.1:1", "host:port"):
         with pytest.raises(InputError, match="is no address of a cluster"):
             Cluster(address)
+    with pytest.raises(InputError, match="which Ray Data does not work through"):
+        Cluster("ray://127.0.0.1:10001")
 
 
 def test_without_ray_the_command_to_type_is_said(monkeypatch: pytest.MonkeyPatch):

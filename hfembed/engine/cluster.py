@@ -29,7 +29,7 @@ M = TypeVar("M")
 
 AUTO = "auto"
 CLIENT = "ray://"
-ADDRESS = re.compile(r"(?:ray://)?(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+ADDRESS = re.compile(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 PATIENCE = 10.0
 # How much input lies in Ray's object store at a time: what waits there is bounded, however large the corpus.
 WAVE_BYTES = 256 * 2**20
@@ -59,7 +59,7 @@ class Cluster:
     spreads = True
 
     def __init__(self, address: str | None = None) -> None:
-        """Refuse what cannot work before anything is begun. address: `auto`, HOST:PORT or ray://HOST:PORT."""
+        """Refuse what cannot work before anything is begun. address: `auto` or HOST:PORT."""
         _require_ray()
         if address is not None and address != AUTO:
             _refuse_silent(address)
@@ -102,7 +102,7 @@ class Cluster:
                 where = f"The cluster at '{self._address}'" if self._address else "Ray on this machine"
                 raise EngineError(
                     f"{where} did not start to work: {first_line(error)}",
-                    "Look with: ray status --address ADDRESS. Without --ray-address this machine's cores do it.",
+                    "Where the cluster asks for a token: RAY_AUTH_MODE=token. Look with: ray status --address ADDRESS.",
                 ) from error
         self._mine = True
         _hush()
@@ -215,11 +215,14 @@ def _require_ray() -> None:
 
 def _refuse_silent(address: str) -> None:
     """Refuse an address that nobody answers at: Ray itself would try for minutes."""
+    if address.startswith(CLIENT):
+        raise InputError(
+            f"'{address}' is for Ray's client, which Ray Data does not work through.",
+            "Give the command on a machine of the cluster: --ray-address auto",
+        )
     found = ADDRESS.fullmatch(address)
     if found is None:
-        raise InputError(
-            f"'{address}' is no address of a cluster of Ray.", "--ray-address auto, HOST:6379 or ray://HOST:10001"
-        )
+        raise InputError(f"'{address}' is no address of a cluster of Ray.", "--ray-address auto, or HOST:6379")
     try:
         socket.create_connection((found["host"].strip("[]"), int(found["port"])), PATIENCE).close()
     except (OSError, OverflowError) as error:

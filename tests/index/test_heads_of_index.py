@@ -344,7 +344,7 @@ def asked(dense: int, words: int, fused: int) -> Asked:
 def test_whether_heads_or_one_vector_are_joined_with_words_is_chosen_on_dev(
     dense: int, words: int, fused: int, joined: str, least: float, most: float
 ):
-    found = choose_fusion([asked(dense, words, fused)] * 30, by_heads=True)
+    found = choose_fusion([asked(dense, words, fused)] * 30, by_heads=True, by_people=True)
     assert found.joined == joined and least <= found.share <= most and found.ndcg_hybrid == 1
     assert (found.ndcg_dense, found.ndcg_bm25, found.ndcg_fused) == tuple(int(at == 0) for at in (dense, words, fused))
     assert choose_fusion([asked(dense, words, fused)] * 19, by_heads=True).joined == "fused"
