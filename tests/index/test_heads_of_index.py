@@ -349,7 +349,7 @@ def test_whether_heads_or_one_vector_are_joined_with_words_is_chosen_on_dev(
     assert (found.ndcg_dense, found.ndcg_bm25, found.ndcg_fused) == tuple(int(at == 0) for at in (dense, words, fused))
     assert choose_fusion([asked(dense, words, fused)] * 19, by_heads=True).joined == "fused"
     # How much the one vector counts beside words is what it would be without heads.
-    plain = choose_fusion([asked(dense, words, fused)] * 30)
+    plain = choose_fusion([asked(dense, words, fused)] * 30, by_people=True)
     assert (plain.dense, plain.fused, plain.ndcg_fused) == (found.dense, None, None)
 
 
