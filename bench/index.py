@@ -62,7 +62,9 @@ def main() -> None:
     """Measure and print."""
     arguments = parse()
     for size in (int(part) for part in arguments.sizes.split(",")):
-        with tempfile.TemporaryDirectory(dir=arguments.work) as name:
+        if arguments.work:
+        arguments.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.work) as name:
             rows = measure(size, arguments, Path(name))
         show(size, arguments.dimensions, rows)
 

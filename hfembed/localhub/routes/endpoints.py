@@ -78,12 +78,11 @@ def update(site: TheSite, owner: str, name: str, user: Writer, body: JsonBody, r
     """Give an endpoint another model or machine, and start it anew where it runs."""
     _check(owner, user)
     row = find_endpoint(site, owner, name)
-    spec = json.loads(row["spec"])
-    for part in ("compute", "model"):
-        spec[part] |= body.get(part) or {}
-    spec = _checked(site, {**spec, "name": name}, user)
+    before = json.loads(row["spec"])
+    wanted = {part: {**before[part], **(body.get(part) or {})} for part in ("compute", "model")}
+    spec = _checked(site, {**before, **wanted, "name": name}, user)
     site.database.run("UPDATE endpoints SET spec = ? WHERE id = ?", json.dumps(spec), row["id"])
-    if row["state"] not in ("paused", "scaledToZero"):
+    if spec != before and row["state"] not in ("paused", "scaledToZero"):
         _running(site).launch(row["id"])
     return _tell(find_endpoint(site, owner, name), request)
 
