@@ -61,10 +61,10 @@ class Row:
 def main() -> None:
     """Measure and print."""
     arguments = parse()
-    for size in (int(part) for part in arguments.sizes.split(",")):
-        if arguments.work:
+    if arguments.work:
         arguments.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.work) as name:
+    for size in (int(part) for part in arguments.sizes.split(",")):
+        with tempfile.TemporaryDirectory(dir=arguments.work) as name:
             rows = measure(size, arguments, Path(name))
         show(size, arguments.dimensions, rows)
 
