@@ -178,7 +178,6 @@ def made_up_index(folder: Path, documents: int, base: str) -> Approximate:
         store.index_words()
         sample = clustered(np.random.default_rng(1), centres(documents, dimensions), SAMPLE)
         how = make_approximate(store, sample, None, silent())
-        store.settle()
         manifest = IndexManifest(
             state=State.DONE, model=source.to_json(), dimensions=dimensions, documents=documents, approximate=how
         )

@@ -109,7 +109,6 @@ def index_rows(size: int, asked: Vectors, sample: Vectors, least: Vectors, appro
     store.settle()
     store.index_words()
     how = make_approximate(store, sample, None, silent()) if approximate else None
-    store.settle()
     built, memory = time.perf_counter() - started, peak.megabytes()
     disk = sum(part.stat().st_size for part in folder.rglob("*") if part.is_file())
     said = [" ".join(f"w{word}" for word in draw_words(np.random.default_rng(at), 3)) for at in range(len(asked))]

@@ -76,6 +76,8 @@ class Connection:
 
     async def ask(self, content: bytes) -> tuple[int, bytes]:
         """Return the status and the body of an answer."""
+        if self._streams is not None and self._streams[0].at_eof():
+            self.close()  # the server closed it while nothing was asked, as servers do after a while
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port, limit=2**22)
         reader, writer = self._streams

@@ -34,6 +34,7 @@ def make_approximate(store: Store, queries: Vectors, before: Approximate | None,
     if not keeps:
         task = report.task(f"dividing the vectors into {partitions:,} parts")
         store.index_vectors(partitions)
+        store.settle()  # it may join and divide parts: what is measured is what will be searched
         task.finish()
     least = exact_least(store, queries, report)
     trained = before.rows if before and keeps else rows

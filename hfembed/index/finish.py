@@ -58,7 +58,6 @@ def finish(
     if is_large:
         sample = embedder.queries([query for query, _ in dev.rows][:SAMPLED] or first)
         approximate = make_approximate(store, np.asarray(sample), manifest.approximate, report)
-        store.settle()
         _warn_of(approximate.recall, manifest.exact_below, report)
     else:
         store.drop_vector_index()

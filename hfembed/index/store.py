@@ -228,7 +228,10 @@ class Store:
         from lancedb.index import IvfSq
 
         with _words(self._folder):
-            settings = IvfSq(distance_type=self._similarity, num_partitions=partitions)
+            # By the size of a part, which it keeps to: parts that were counted it joins to a few when files are merged.
+            settings = IvfSq(
+                distance_type=self._similarity, target_partition_size=max(1, round(len(self) / partitions))
+            )
             self._table.create_index(VECTOR, config=settings, replace=True)
 
     def drop_vector_index(self) -> None:
