@@ -13,6 +13,7 @@ from hfembed.corpus import DOCUMENTS, join_title, locate_corpus
 from hfembed.errors import InputError
 from hfembed.events import Reporter
 from hfembed.hub import REPO_ID, ModelSource, dataset_snapshot
+from hfembed.index.foreign import names_others
 from hfembed.index.known import hashes
 from hfembed.index.manifest import finished
 from hfembed.index.store import KEY, TEXT, Store
@@ -52,7 +53,18 @@ def find_index(name: str) -> Path:
     repo, _, revision = name.partition("@")
     if not REPO_ID.match(repo):
         raise InputError(f"There is no index '{name}'.", f"hfembed index CORPUS --model MODEL --out {name}")
-    return dataset_snapshot(repo, revision or None)
+    folder = dataset_snapshot(repo, revision or None)
+    _refuse_elsewhere(name, folder)
+    return folder
+
+
+def _refuse_elsewhere(name: str, folder: Path) -> None:
+    """Refuse an index of somebody's whose table names files beside its own: they would be read on this machine."""
+    if names_others(folder / INDEX_LAYOUT.table_folder):
+        raise InputError(
+            f"The index '{name}' is built on files that are not in it, and is not opened.",
+            "Build it anew and publish that: hfembed index CORPUS --model MODEL --out DIR --repo ORG/NAME",
+        )
 
 
 def documents_file(place: Place, folder: Path, report: Reporter) -> Path:

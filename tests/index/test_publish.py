@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from told import serve_hub
 from hfembed.errors import InputError, ModelError
 from hfembed.events import Events, Reporter
 from hfembed.index import Built, Index, Mode
+from hfembed.index.foreign import names_others
 from hfembed.index.publish import publish_index
 from hfembed.run import INDEX_LAYOUT
 
@@ -53,6 +55,35 @@ def refuse_what_is_ours_alone(api: HfApi) -> None:
     names = api.list_repo_files(REPO, repo_type="dataset")
     assert INDEX_LAYOUT.manifest in names and any(name.startswith(INDEX_LAYOUT.table_folder) for name in names)
     assert not {INDEX_LAYOUT.place, INDEX_LAYOUT.lock} & {os.path.basename(name) for name in names}
+
+
+def test_an_index_that_would_read_another_table_of_this_machine_is_not_opened(
+    built: tuple[Path, Built], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import lancedb
+
+    cloned = tmp_path / "cloned"
+    cloned.mkdir()
+    shutil.copy(built[0] / INDEX_LAYOUT.manifest, cloned)
+    source = str(built[0] / INDEX_LAYOUT.table_folder)
+    # It needs no file of its own: LanceDB follows the path to the other table.
+    table = lancedb.connect(cloned).clone_table(INDEX_LAYOUT.table, source, is_shallow=True)
+    assert table.count_rows() == 24
+    assert names_others(cloned / INDEX_LAYOUT.table_folder) and not names_others(built[0] / INDEX_LAYOUT.table_folder)
+    with serve_hub(tmp_path / "hub", monkeypatch) as (_, api):
+        api.create_repo("demo/sly", repo_type="dataset")
+        api.upload_folder(repo_id="demo/sly", folder_path=cloned, repo_type="dataset")
+        with pytest.raises(InputError, match="files that are not in it"):
+            Index.open("demo/sly")
+
+
+def test_a_version_that_cannot_be_understood_counts_as_one_that_reads_elsewhere(tmp_path: Path):
+    versions = tmp_path / "_versions"
+    versions.mkdir()
+    assert not names_others(tmp_path)
+    for content in (b"", b"LANC", b"x" * 40, b"\x00" * 28 + b"LANC", b"\xff" * 64):
+        (versions / "1.manifest").write_bytes(content)
+        assert names_others(tmp_path)
 
 
 def test_what_is_no_index_is_not_published(tmp_path: Path):
