@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfembed.corpus import CorpusKind, CorpusSource, locate_corpus
+import pyarrow.parquet as pq
+
+from hfembed.corpus import DOCUMENTS, CorpusKind, CorpusSource, locate_corpus
+from hfembed.errors import CorpusError, choices
 from hfembed.hub import dataset_paths
 from hfembed.resources import local_path, user_cache
 from hfembed.run import CACHE_LAYOUT, INDEX_LAYOUT, LAYOUT, hash_json
@@ -42,6 +45,7 @@ def find_place(corpus: str) -> Place:
     folder = local_path(corpus)
     if folder is not None and (folder / LAYOUT.documents).is_file():
         file = folder / LAYOUT.documents
+        _refuse_older(corpus, file)
         return Place(corpus, _key_of(file), folder / LAYOUT.embeddings, file)
     if folder is not None and is_index(folder):
         key, home = _key_of(folder / INDEX_LAYOUT.manifest), _home(str(folder.resolve()))
@@ -50,6 +54,15 @@ def find_place(corpus: str) -> Place:
     home = _home(source.repo or str(source.folder))
     kept = _kept(home, source.fingerprint)
     return Place(corpus, source.fingerprint, home, kept, _is_published_index(source), source.revision)
+
+
+def _refuse_older(corpus: str, file: Path) -> None:
+    """Refuse documents that an older hfembed pulled, and that say less of themselves than is asked for now."""
+    if missing := set(DOCUMENTS.names) - set(pq.read_schema(file).names):
+        raise CorpusError(
+            f"The documents of '{corpus}' were pulled by an older hfembed, without: {choices(sorted(missing))}.",
+            f"hfembed run --run {corpus} brings the run up to date.",
+        )
 
 
 def is_index(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from builders import Listener, keep_documents, some_documents, write_beir, write_jsonl
 from told import serve_hub
@@ -21,7 +22,7 @@ from hfembed.compare.batch import ask_all
 from hfembed.compare.placed import document_vectors, shared
 from hfembed.compare.queries import Query, answering, read_queries
 from hfembed.embed import Embedder
-from hfembed.errors import InputError
+from hfembed.errors import CorpusError, InputError
 from hfembed.events import Events, Reporter
 from hfembed.hub import ModelSource
 from hfembed.index import Index, Mode, build_index
@@ -143,6 +144,16 @@ def test_words_alone_need_no_model_and_no_vectors(corpus: str, tmp_path: Path, t
     shutil.rmtree(words)
     compare(["bm25", str(tiny_model)], corpus, QUERY, 3)  # those of the model's index do
     assert not words.exists()
+
+
+def test_documents_that_an_older_version_pulled_are_refused_with_a_way_on(tmp_path: Path):
+    run = Run(tmp_path / "run")
+    keep_documents(run, [{"id": row["_id"], "title": row["title"], "text": row["text"]} for row in ROWS])
+    file = run.path(LAYOUT.documents)
+    pq.write_table(pq.read_table(file).drop_columns("document"), file)
+    with pytest.raises(CorpusError, match="older hfembed, without: document") as refused:
+        corpora.find_place(str(run.folder))
+    assert refused.value.hint.startswith("hfembed run --run ")
 
 
 @pytest.mark.usefixtures("large")

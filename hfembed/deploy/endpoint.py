@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from hfembed.errors import HubError, InputError, ModelError, choices, nearest
 from hfembed.events import Reporter
 from hfembed.hub import REPO_ID, model_configs
+from hfembed.hub.collections import slugify
 from hfembed.hub.endpoints import (
     ASLEEP,
     FAILED,
@@ -23,7 +23,6 @@ from hfembed.hub.endpoints import (
     EndpointState,
     InferenceEndpoint,
     endpoint_hardware,
-    wait_seconds,
 )
 from hfembed.push.serving import Serving
 from hfembed.resources import local_path
@@ -125,7 +124,7 @@ def plan_endpoint(model: str, wishes: EndpointWishes, report: Reporter) -> Endpo
     repo, revision = _published(model)
     configs = model_configs(f"{repo}@{revision}" if revision else repo)
     serving = Serving.read(configs.path)
-    refuse_unservable(repo, serving, configs.path)
+    refuse_unservable(repo, serving)
     owner = wishes.owner or repo.split("/")[0]
     name = wishes.name or suggest_name(repo)
     if not NAME.fullmatch(name):
@@ -136,7 +135,7 @@ def plan_endpoint(model: str, wishes: EndpointWishes, report: Reporter) -> Endpo
     hardware = choose_hardware(wishes.hardware, machines, configs.weights_bytes)
     image = engine_image(hardware)
     plan = EndpointPlan(repo, str(configs.revision), owner, name, hardware, image, {})
-    return EndpointPlan(**{**vars(plan), "body": _body(plan, wishes)})
+    return replace(plan, body=_body(plan, wishes))
 
 
 def deploy_endpoint(plan: EndpointPlan, report: Reporter) -> EndpointDeployed:
@@ -169,7 +168,7 @@ def deploy_endpoint(plan: EndpointPlan, report: Reporter) -> EndpointDeployed:
     )
 
 
-def refuse_unservable(repo: str, serving: Serving, folder: Path) -> None:
+def refuse_unservable(repo: str, serving: Serving) -> None:
     """Refuse a model that text-embeddings-inference cannot serve, or would serve otherwise than it was tested."""
     if serving.inference_server:
         return
@@ -183,7 +182,7 @@ def refuse_unservable(repo: str, serving: Serving, folder: Path) -> None:
         wrong = f"pools its tokens by '{serving.pooling}'"
     raise ModelError(
         f"text-embeddings-inference cannot serve {repo} as it was tested: it {wrong}.",
-        f"hfembed serve {repo if folder else ''} does, on a machine of yours.",
+        f"hfembed serve {repo} does, on a machine of yours.",
     )
 
 
@@ -294,7 +293,8 @@ def _await(endpoint: InferenceEndpoint, report: Reporter) -> EndpointState:
         words = STAGES.get(state.stage, f"is {state.stage}")
         if words != said:
             said, task = words, report.task(f"the endpoint {words}")
-        time.sleep(wait_seconds(begun))
+        # A start takes minutes, a local one seconds.
+        time.sleep(min(5.0, 0.5 + (time.monotonic() - begun) / 10))
 
 
 def _parts(machine: EndpointHardware) -> set[str]:
@@ -306,4 +306,4 @@ def _room(machine: EndpointHardware) -> float:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32].strip("-") or "endpoint"
+    return slugify(name)[:32].strip("-") or "endpoint"

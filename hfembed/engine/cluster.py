@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hfembed.batches import gather
 from hfembed.engine.contract import Work
 from hfembed.engine.parcel import Parcel
 from hfembed.engine.worker import BLOCK, FAILED, MADE, NUMBER, Worker, work_on
@@ -75,7 +76,8 @@ class Cluster:
             return
         self._connect(report)
         parcel, done = self._pack(work), 0
-        for wave in _waves(blocks):
+        packed = (pickle.dumps(block, protocol=pickle.HIGHEST_PROTOCOL) for block in blocks)
+        for wave in gather(packed, len, WAVE_BYTES):
             yield from self._work(parcel, work.on_gpu, wave, done, count, report.stage)
             done += len(wave)
 
@@ -152,20 +154,6 @@ class Cluster:
                     yield pickle.loads(made.as_buffer())
         except RayError as error:
             raise _lost(error, doing, expected, count) from error
-
-
-def _waves(blocks: Iterable[Any]) -> Iterator[list[bytes]]:
-    wave: list[bytes] = []
-    size = 0
-    for block in blocks:
-        packed = pickle.dumps(block, protocol=pickle.HIGHEST_PROTOCOL)
-        wave.append(packed)
-        size += len(packed)
-        if size >= WAVE_BYTES:
-            yield wave
-            wave, size = [], 0
-    if wave:
-        yield wave
 
 
 def _dataset(parcel: tuple[str, Any], on_gpu: bool, wave: list[bytes], first: int, doing: str) -> Dataset:

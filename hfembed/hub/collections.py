@@ -38,7 +38,7 @@ def _find_or_create(api: HfApi, name: str, public: bool) -> str:
     owner, _, words = name.partition("/")
     title = " ".join(part for part in re.split(r"[^\w]+", IDENTITY.sub("", words)) if part)[:MAX_TITLE]
     for found in api.list_collections(owner=owner):
-        if found.slug == name or IDENTITY.sub("", found.slug.partition("/")[2]) == _slugify(title):
+        if found.slug == name or IDENTITY.sub("", found.slug.partition("/")[2]) == slugify(title):
             return str(found.slug)
     made: Any = api.create_collection(
         title, namespace=owner, description=DESCRIPTION, private=not public, exists_ok=True
@@ -50,5 +50,6 @@ def _add(api: HfApi, slug: str, entry: Published) -> None:
     api.add_collection_item(slug, entry.repo, "model" if entry.kind == "model" else "dataset", exists_ok=True)
 
 
-def _slugify(title: str) -> str:
+def slugify(title: str) -> str:
+    """Return a title as the Hub puts it in an address."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,14 +9,14 @@ from typing import Any, TypeVar
 from hfembed.events import Reporter, silent
 from hfembed.hardware import Hardware
 from hfembed.hub.identity import headers
-from hfembed.hub.problems import causes, hub_errors
+from hfembed.hub.jobs import REQUEST_SECONDS, request
+from hfembed.hub.problems import hub_errors, status_of
 from hfembed.hub.publish import retry
 from hfembed.hub.runs import hub_address
 
 T = TypeVar("T")
 
 OFFICIAL_HUB = "https://huggingface.co"
-REQUEST_SECONDS = 30
 GONE = "deleted"
 FAILED = ("failed", "updateFailed")
 RUNNING, PAUSED, ASLEEP = "running", "paused", "scaledToZero"
@@ -63,12 +62,13 @@ class InferenceEndpoint:
     @property
     def url(self) -> str:
         """Its page."""
-        official = hub_address() == OFFICIAL_HUB
-        return f"https://endpoints.huggingface.co/{self.owner}/endpoints/{self.name}" if official else self._path
+        if hub_address() == OFFICIAL_HUB:
+            return f"https://endpoints.huggingface.co/{self.owner}/endpoints/{self.name}"
+        return api_address() + self._path
 
     @property
     def _path(self) -> str:
-        return f"{api_address()}/endpoint/{self.owner}/{self.name}"
+        return f"/endpoint/{self.owner}/{self.name}"
 
     def create(self, body: dict[str, Any]) -> EndpointState:
         """Make it; where the answer to an earlier try was lost, what that made is taken."""
@@ -80,21 +80,21 @@ class InferenceEndpoint:
             nonlocal tries
             tries += 1
             try:
-                return _state(_request("POST", f"{api_address()}/endpoint/{self.owner}", json=body))
+                return _state(request("POST", f"/endpoint/{self.owner}", api_address(), json=body))
             except HfHubHTTPError as error:
-                if tries > 1 and _status_of(error) == 409:
-                    return _state(_request("GET", self._path))
+                if tries > 1 and status_of(error) == 409:
+                    return _state(request("GET", self._path, api_address()))
                 raise
 
         return self._call(once)
 
     def update(self, body: dict[str, Any]) -> EndpointState:
         """Give one that is there another model or machine."""
-        return self._call(lambda: _state(_request("PUT", self._path, json=body)))
+        return self._call(lambda: _state(request("PUT", self._path, api_address(), json=body)))
 
     def resume(self) -> EndpointState:
         """Start one that was paused."""
-        return self._call(lambda: _state(_request("POST", f"{self._path}/resume")))
+        return self._call(lambda: _state(request("POST", f"{self._path}/resume", api_address())))
 
     def state(self) -> EndpointState:
         """Return how it stands; one that is not there is gone."""
@@ -102,9 +102,9 @@ class InferenceEndpoint:
 
         def once() -> EndpointState:
             try:
-                return _state(_request("GET", self._path))
+                return _state(request("GET", self._path, api_address()))
             except HfHubHTTPError as error:
-                if _status_of(error) == 404:
+                if status_of(error) == 404:
                     return EndpointState(GONE)
                 raise
 
@@ -134,7 +134,7 @@ def api_address() -> str:
 def endpoint_hardware(owner: str, report: Reporter) -> list[EndpointHardware]:
     """Return the machines that a namespace can have endpoints on, at today's prices."""
     with hub_errors(f"list of hardware for endpoints of {owner}"):
-        found = retry(lambda: _request("GET", f"{api_address()}/provider/{owner}"), report)
+        found = retry(lambda: request("GET", f"/provider/{owner}", api_address()), report)
     return [
         _as_hardware(vendor["name"], region["name"], compute)
         for vendor in found["vendors"]
@@ -165,21 +165,3 @@ def _state(values: dict[str, Any]) -> EndpointState:
     address = str(status["url"]).rstrip("/") if status.get("url") else None
     message = str(status.get("message") or "")
     return EndpointState(status["state"], message, address, model["repository"], str(model.get("revision") or ""))
-
-
-def _request(method: str, address: str, **options: Any) -> Any:
-    from huggingface_hub.utils._http import get_session, hf_raise_for_status
-
-    answer: Any = get_session().request(method, address, headers=headers(), timeout=REQUEST_SECONDS, **options)
-    hf_raise_for_status(answer)
-    return answer.json()
-
-
-def _status_of(error: BaseException) -> int:
-    found = (getattr(getattr(cause, "response", None), "status_code", 0) for cause in causes(error))
-    return next((status for status in found if status), 0)
-
-
-def wait_seconds(begun: float) -> float:
-    """Return how long to wait before the next look: a start takes minutes, a local one seconds."""
-    return min(5.0, 0.5 + (time.monotonic() - begun) / 10)

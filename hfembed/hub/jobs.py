@@ -156,13 +156,16 @@ class Jobs:
         )
 
 
-def request(method: str, path: str, **options: Any) -> Any:
-    """Ask the Hub, with the token that the client is logged in with; return what it answers."""
+def request(method: str, path: str, at: str | None = None, **options: Any) -> Any:
+    """Ask the Hub, with the token that the client is logged in with; return what it answers.
+
+    at: the address of one of its services that stands beside it.
+    """
     from huggingface_hub import constants
     from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
     answer: Any = get_session().request(
-        method, constants.ENDPOINT + path, headers=headers(), timeout=REQUEST_SECONDS, **options
+        method, (at or constants.ENDPOINT) + path, headers=headers(), timeout=REQUEST_SECONDS, **options
     )
     hf_raise_for_status(answer)
     return answer.json()

@@ -34,6 +34,12 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
+def status_of(error: BaseException) -> int:
+    """Return the status that the Hub answered with; 0 where it gave no answer."""
+    found = (getattr(getattr(cause, "response", None), "status_code", 0) for cause in causes(error))
+    return next((status for status in found if status), 0)
+
+
 def explain(error: BaseException, what: str) -> HubError | None:
     """Return the sentence for what a client raised, or None where it is none of the Hub's."""
     from huggingface_hub import constants, errors

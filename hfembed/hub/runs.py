@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hfembed.errors import HubError
 from hfembed.events import Reporter, silent
 from hfembed.hub.identity import client, stored_token, token_option
-from hfembed.hub.problems import causes, hub_errors
+from hfembed.hub.problems import hub_errors, status_of
 from hfembed.hub.publish import retry
 
 T = TypeVar("T")
@@ -159,8 +159,7 @@ def _after_collisions(call: Callable[[], T]) -> T:
         try:
             return call()
         except Exception as error:
-            statuses = {getattr(getattr(cause, "response", None), "status_code", None) for cause in causes(error)}
-            if attempt == COLLISIONS or not statuses & set(COLLISION):
+            if attempt == COLLISIONS or status_of(error) not in COLLISION:
                 raise
             time.sleep(0.5 * attempt)
     raise AssertionError("the loop returns or raises")

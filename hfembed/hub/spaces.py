@@ -13,7 +13,7 @@ from hfembed.events import Reporter, silent
 from hfembed.hardware import Hardware
 from hfembed.hub.identity import client
 from hfembed.hub.jobs import LogLine, as_hardware, read_log, request
-from hfembed.hub.problems import causes, hub_errors
+from hfembed.hub.problems import hub_errors, status_of
 from hfembed.hub.publish import retry
 from hfembed.hub.runs import hub_address
 
@@ -141,7 +141,7 @@ class Space:
             try:
                 runtime = api.get_space_runtime(self.name)
             except HfHubHTTPError as error:
-                if any(getattr(getattr(cause, "response", None), "status_code", 0) == 404 for cause in causes(error)):
+                if status_of(error) == 404:
                     return SpaceState(GONE)
                 raise
             flavor = runtime.hardware or runtime.requested_hardware

@@ -27,10 +27,6 @@ class Known:
         self._ids, self._keys = found[order], np.concatenate(keys)[order]
         self._met = np.zeros(len(found), dtype=np.bool_)
 
-    def __len__(self) -> int:
-        """Return how many there were."""
-        return len(self._ids)
-
     def meet(self, ids: Keys, keys: Keys) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Return which of some documents are new and which were changed; they are met from now on."""
         if not len(self._ids):
@@ -39,11 +35,6 @@ class Known:
         there = self._ids[places] == ids
         self._met[places[there]] = True
         return ~there, there & (self._keys[places] != keys)
-
-    @property
-    def gone(self) -> int:
-        """How many were not met."""
-        return int((~self._met).sum())
 
     def left(self, store: Store) -> list[str]:
         """Return the ids of those that were not met."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hfembed.batches import gather
 from hfembed.corpus import DOCUMENTS, join_title
 from hfembed.errors import CorpusError
 from hfembed.events import Reporter
@@ -92,7 +93,7 @@ class Draft:
         numbers: list[Rows] = []
         number, last = -1, None
         with pq.ParquetWriter(self.file, DRAFT) as writer:
-            for batch in _batches(documents):
+            for batch in gather(documents, lambda document: len(document.text), WRITE_CHARS, WRITE_ROWS):
                 rows = np.zeros(len(batch), np.int64)
                 for at, document in enumerate(batch):
                     number += document.document != last
@@ -130,19 +131,6 @@ class Draft:
         shown = np.linspace(0, rows - 1, min(SAMPLES, rows)).astype(np.int64)
         read_rows(self.file, ("id", "title", "text"), shown, lambda chosen: samples.extend(chosen.to_pylist()))
         return {**measure.facts(), "samples": [{key: _short(value) for key, value in row.items()} for row in samples]}
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    chars = 0
-    for document in documents:
-        batch.append(document)
-        chars += len(document.text)
-        if len(batch) >= WRITE_ROWS or chars >= WRITE_CHARS:
-            yield batch
-            batch, chars = [], 0
-    if batch:
-        yield batch
 
 
 def _short(text: str) -> str:

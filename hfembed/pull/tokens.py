@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hfembed.batches import gather
 from hfembed.hub import TokenizerSource
 
 # What the tokenizer gives for a text takes a hundred times the room of the text.
@@ -41,7 +42,7 @@ class BaseTokenizer:
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, those around it included."""
         counts: list[int] = []
-        for batch in _batches(texts):
+        for batch in gather(texts, len, BATCH_CHARS):
             counts += (len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(batch))
         return counts
 
@@ -49,16 +50,3 @@ class BaseTokenizer:
         """Return where in a text its tokens start."""
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
         return np.fromiter((start for start, _ in offsets), np.int64, len(offsets))
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    chars = 0
-    for text in texts:
-        batch.append(text)
-        chars += len(text)
-        if chars >= BATCH_CHARS:
-            yield batch
-            batch, chars = [], 0
-    if batch:
-        yield batch
