@@ -1,7 +1,7 @@
 """Measure the published systems side by side: what each preset makes of a corpus, in its own headline metric.
 
     python bench/systems.py [FOLDER ...] [--presets nemotron,nv-small,...] [--base MODEL] [--decoder MODEL] [--steps N]
-        [--set KEY=VALUE ...] [--until STAGE] [--runs DIR] [--llm ENDPOINT --llm-model NAME]
+        [--batch N] [--looks N] [--set KEY=VALUE ...] [--until STAGE] [--runs DIR] [--llm ENDPOINT --llm-model NAME]
 
 FOLDER is a collection in BEIR layout with queries by people, by default the sample. A run of every preset reads its
 documents alone. Encoders start from all-MiniLM-L6-v2, bmretriever from --decoder or a tiny GPT-NeoX with random
@@ -80,7 +80,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--base", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--decoder", help="a causal language model for bmretriever")
     parser.add_argument("--steps", type=int, help="most optimiser steps of a phase")
-    parser.add_argument("--batch", type=int, help="largest batch of a phase")
+    parser.add_argument("--batch", type=int, help="most rows of a step")
+    parser.add_argument("--looks", type=int, help="times that a phase looks at dev")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--until", default="export")
     parser.add_argument("--runs", type=Path, help="keep the runs here")
@@ -132,14 +133,17 @@ def recipe_for(preset: str, folder: Path, arguments: argparse.Namespace, endpoin
 
 
 def bounded(phase: Any, arguments: argparse.Namespace) -> Any:
-    """Return a phase with no more steps, and no larger batches, than are asked for."""
+    """Return a phase with no more steps, rows of a step and looks than are asked for."""
     if not isinstance(phase, Tuning):
         return phase
     changes: dict[str, Any] = {}
     if arguments.steps:
         changes["steps"] = min(arguments.steps, phase.steps or arguments.steps)
     if arguments.batch:
-        changes["batch_size"] = min(arguments.batch, phase.batch_size)
+        changes["batch_size"] = rows = min(arguments.batch, phase.batch_size)
+        changes |= {"accumulate": min(phase.accumulate, max(1, arguments.batch // rows)), "smaller_below": None}
+    if arguments.looks:
+        changes["stop"] = phase.stop.model_copy(update={"looks": arguments.looks})
     return phase.model_copy(update=changes)
 
 
