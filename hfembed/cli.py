@@ -356,10 +356,10 @@ def demo(
 
 @app.command()
 def presets(
-    name: Annotated[str | None, typer.Argument(help="Print this preset, resolved.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Explain this preset.")] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """List the presets, or print one with every setting, and what it does in words."""
+    """List the presets, or explain one; into a file it goes with every setting, as a recipe."""
     with command_errors(output):
         from hfembed import terminal
         from hfembed.recipe import load_preset, load_presets, make_recipe
@@ -368,7 +368,11 @@ def presets(
             resolved = make_recipe(name)
             if output is Format.JSON:
                 terminal.print_json(resolved.model_dump(mode="json"))
-            else:
+            elif terminal.results.is_terminal:
+                from hfembed.terminal_presets import show_preset
+
+                show_preset(name, load_preset(name))
+            else:  # into a file or another command: a recipe that runs
                 typer.echo(terminal.as_comment(load_preset(name).explain(name)) + resolved.to_yaml(), nl=False)
             return
         known = {key: preset.model_dump(exclude={"recipe"}) for key, preset in load_presets().items()}

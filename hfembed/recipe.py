@@ -977,10 +977,14 @@ class Preset(Section):
     differs: list[str] = []
     recipe: dict[str, Any] = {}
 
+    def facts(self) -> dict[str, str]:
+        """Return what it needs, how long it takes and where it is from, each after its word."""
+        said = {"Needs": self.needs, "Takes": self.time, "From": self.paper}
+        return {word: text for word, text in said.items() if text is not None}
+
     def explain(self, name: str) -> list[str]:
         """Return what there is to know of it, a paragraph each."""
-        said = {"Needs": self.needs, "Takes": self.time, "From": self.paper}
-        facts = [f"{word} {text}." for word, text in said.items() if text is not None]
+        facts = [f"{word} {text}." for word, text in self.facts().items()]
         return [f"{name}: {self.description}", *facts, *(f"Differs from it: {text}." for text in self.differs)]
 
 

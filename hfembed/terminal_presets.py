@@ -1,4 +1,4 @@
-"""What a person sees of presets that are compared: what it will take, several runs at once, and one table."""
+"""What a person sees of presets: what one is; of several compared what it will take, all runs at once, one table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import yaml
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
@@ -15,9 +16,11 @@ from rich.table import Table
 from hfembed.events import Event, Listener
 from hfembed.launch.send import Plan
 from hfembed.launch.steps import Step
+from hfembed.recipe import Preset
 from hfembed.terminal import LOG_INTERVAL, VERDICT_STYLES, CountColumn, describe_event, results, show_seconds, words
 from hfembed.terminal_launch import place_of, show_cost, show_dollars
 
+LINE = 110
 METRICS = {"ndcg@10": "nDCG@10", "recall@10": "Recall@10", "mrr@10": "MRR@10"}
 MAIN, GAIN = "ndcg@10", "gain in nDCG@10"
 
@@ -71,6 +74,26 @@ def board() -> Iterator[Callable[[str], Listener]]:
     columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), CountColumn()]
     with Progress(*columns, console=words, transient=True) as progress:
         yield Board(progress).of
+
+
+def show_preset(name: str, preset: Preset) -> None:
+    """Print what a preset is and does otherwise than its paper, and the settings that make it what it is."""
+    results.print(f"[bold cyan]{escape(name)}[/]  {escape(preset.description)}\n", soft_wrap=False)
+    facts = Table.grid(padding=(0, 2))
+    for word, text in preset.facts().items():
+        facts.add_row(f"[dim]{word.lower()}[/]", escape(text))
+    results.print(facts, soft_wrap=False)
+    if preset.differs:
+        differs = Table.grid(padding=(0, 1))
+        for text in preset.differs:
+            differs.add_row("[dim]-[/]", escape(text))
+        results.print("\n[bold]Otherwise than there[/]", differs, sep="\n", soft_wrap=False)
+    if preset.recipe:
+        settings = yaml.safe_dump(preset.recipe, sort_keys=False, width=LINE)
+        results.print(f"\n[bold]What it sets[/]\n{escape(settings.rstrip())}")
+    words.print(
+        f"[dim]\nhfembed run SRC --preset {name} runs it; hfembed presets {name} > recipe.yaml writes all settings.[/]"
+    )
 
 
 def show_plans(steps: Sequence[Step], planned: Mapping[str, Plan]) -> None:

@@ -16,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import hfembed as package
-from hfembed import cli
+from hfembed import cli, terminal
 from hfembed.pipeline import NAMES
 from hfembed.recipe import Recipe, load_presets
 from hfembed.run import LAYOUT, Run
@@ -174,6 +174,16 @@ def test_a_preset_that_follows_a_paper_says_which_and_what_it_does_otherwise():
     assert preset.paper is not None and all(sentence in said for sentence in (preset.paper, *preset.differs))
     assert yaml.safe_load(text)["preset"] == "bmretriever"
     assert answer("presets")["bmretriever"]["paper"] == preset.paper
+
+
+def test_on_a_screen_a_preset_is_explained_with_what_makes_it_what_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(terminal.results, "_force_terminal", True)
+    monkeypatch.setattr(terminal.words, "_force_terminal", True)
+    text = " ".join(re.sub(r"\x1b\[[\d;]*m", "", call("presets", "apex").output).split())
+    preset = load_presets()["apex"]
+    assert all(" ".join(fact.split()) in text for fact in (*preset.facts().values(), *preset.differs))
+    assert "view: entity_map" in text and "max_train_queries" not in text
+    assert "hfembed presets apex > recipe.yaml" in text
 
 
 def test_a_printed_preset_is_a_recipe_that_runs(corpus: Path, tmp_path: Path):
