@@ -66,6 +66,9 @@ CollectionOption = Annotated[
 RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The run folder.")]
 
 
+RECIPES = (".yaml", ".yml")
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"hfembed {__version__}")
@@ -83,7 +86,9 @@ def _root(
 
 @app.command()
 def run(
-    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="A recipe file.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[SRC|RECIPE.yaml]", help="A corpus, as for --corpus, or a recipe file.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="The preset to start from; see hfembed presets.")] = None,
     corpus: Annotated[
         str | None,
@@ -129,15 +134,22 @@ def run(
     )  # fmt: skip
     with command_errors(output), cli_engine.working_with(engine, ray_address, on or resume):
         if resume is not None:
-            said = (recipe, preset, corpus, base, until, rerun, tasks, benchmark, pairs, dev_queries, settings)
+            said = (source, preset, corpus, base, until, rerun, tasks, benchmark, pairs, dev_queries, settings)
             cli_launch.refuse_changes(said, model_repo, dataset_repo, collection)
             cli_launch.resume(resume, on, run_folder, wishes, output)
             return
         from hfembed import pipeline, terminal
         from hfembed.errors import InputError
         from hfembed.recipe import make_recipe
-        from hfembed.run import Run
+        from hfembed.run import LAYOUT, Run
 
+        recipe, corpus = _recipe_or_corpus(source, corpus)
+        if (
+            run_folder is not None
+            and not any((recipe, preset, corpus))
+            and Run(run_folder).path(LAYOUT.recipe).is_file()
+        ):
+            recipe = Run(run_folder).path(LAYOUT.recipe)  # it goes on as it was begun
         options = {
             "corpus": corpus,
             "base": base,
@@ -151,7 +163,7 @@ def run(
         }
         resolved = from_anywhere(make_recipe(preset, recipe, settings or [], options))
         if resolved.corpus is None:
-            raise InputError("No corpus is named.", "Add --corpus PATH, or --corpus org/name for a Hub dataset.")
+            raise InputError("No corpus is named.", "hfembed run PATH, or hfembed run org/name for a Hub dataset.")
         _check_public_tasks(resolved)
         target = Run(run_folder or Path("runs") / run_name(resolved.corpus, resolved.preset))
         terminal.words.print(f"[dim]run folder: {target.folder}[/]")
@@ -550,6 +562,17 @@ def _recipe_for_stage(name: str, target: Any, settings: list[str], options: dict
                 f"hfembed {change.stage} {target.folder} --set {change.key}={change.new}",
             )
     return changed
+
+
+def _recipe_or_corpus(source: str | None, corpus: str | None) -> tuple[Path | None, str | None]:
+    """Return the recipe file and the corpus that are named; `run` takes either without an option."""
+    from hfembed.errors import InputError
+
+    if source is None or source.lower().endswith(RECIPES):
+        return (None if source is None else Path(source)), corpus
+    if corpus is not None:
+        raise InputError(f"Two corpora are named: '{source}' and '{corpus}'.", "Leave one of them out.")
+    return None, source
 
 
 def _absolute(path: Path | None) -> str | None:

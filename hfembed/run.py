@@ -190,7 +190,7 @@ class Run:
         if not run.path(LAYOUT.recipe).is_file():
             raise RunError(
                 f"'{folder}' is not a run: it holds no {LAYOUT.recipe}.",
-                f"hfembed run --corpus SRC --run {folder} starts one.",
+                f"hfembed run SRC --run {folder} starts one.",
             )
         return run
 

@@ -217,6 +217,15 @@ def test_a_second_run_says_that_nothing_was_to_do(corpus: Path, tmp_path: Path):
     assert [stage["skipped"] for stage in answer(*arguments)["stages"]] == [True, True]
 
 
+def test_a_corpus_needs_no_option_and_a_run_goes_on_by_its_folder_alone(corpus: Path, tmp_path: Path):
+    run = tmp_path / "r"
+    answer("run", corpus, "--set", "seed=7", "--run", run, "--until", "pull")
+    done = answer("run", "--run", run, "--until", "generate")["stages"]
+    assert [stage["skipped"] for stage in done] == [True, False] and Run.open(run).recipe().seed == 7
+    assert "Two corpora" in error("run", corpus, "--corpus", corpus)["message"]
+    assert "No corpus is named" in error("run", "--run", tmp_path / "none")["message"]
+
+
 def test_words_go_to_stderr_and_results_to_stdout(corpus: Path, tmp_path: Path):
     result = call("run", "--corpus", corpus, "--run", tmp_path / "r", "--until", "generate")
     assert "text from column 'text'" in result.stderr and "text from column" not in result.stdout
@@ -261,7 +270,7 @@ def test_a_corpus_named_by_set_is_kept_by_its_full_path_too(
 
 
 def test_run_without_a_corpus_is_refused():
-    assert "--corpus" in error("run")["hint"]
+    assert "hfembed run PATH" in error("run")["hint"]
 
 
 def test_an_unknown_base_without_network_is_refused_before_any_work(corpus: Path, tmp_path: Path):

@@ -95,7 +95,7 @@ def test_addressing_a_run_makes_nothing(tmp_path: Path):
 def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path):
     with pytest.raises(RunError, match="is not a run") as caught:
         Run.open(tmp_path)
-    assert str(tmp_path) in caught.value.message and "hfembed run --corpus" in caught.value.hint
+    assert str(tmp_path) in caught.value.message and "hfembed run SRC" in caught.value.hint
 
 
 # Manifests
