@@ -410,7 +410,7 @@ def compare(
         str | None,
         typer.Option(metavar="SRC", help="A corpus as for run, a finished run, or an index; that of a first index."),
     ] = None,
-    count: Annotated[int, typer.Option("-k", min=1, max=1000, help="Passages to show.")] = 10,
+    count: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="Passages to show.")] = 10,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Answer one query with several models, side by side."""

@@ -82,7 +82,7 @@ def index(
 def search(
     index: Annotated[str, typer.Argument(metavar="INDEX", help="The folder of an index, or org/name on the Hub.")],
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="How many documents to show.")] = 10,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, metavar="N", help="How many documents to show.")] = 10,
     mode: Annotated[
         SearchMode | None,
         typer.Option(

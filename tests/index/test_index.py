@@ -351,7 +351,7 @@ def test_the_commands_index_and_search_speak_json(tmp_path: Path, corpus: Path, 
     folder = tmp_path / "a folder & <b>%20é"
     built = said("index", corpus, "--model", tiny_model, "--out", folder)
     assert (built["new"], built["documents"], built["state"], built["published"]) == (24, 24, "done", [])
-    found = said("search", folder, "code1021", "--mode", "bm25", "--top", 2, "--explain")
+    found = said("search", folder, "code1021", "--mode", "bm25", "-k", 2, "--explain")
     assert [hit["id"] for hit in found["hits"]] == ["d3"] and found["hits"][0]["words"] == ["code1021"]
     assert found["hits"][0]["parts"]["dense"]["rank"] in range(1, 25)
     refused = said("search", folder, "x", "--filter", "1=1; DROP TABLE documents --", code=2)
