@@ -25,9 +25,12 @@ import numpy as np
 
 from hfembed.cli_base import prepare_process
 from hfembed.embed import Embedder
+from hfembed.evaluate.base import measure_base
 from hfembed.evaluate.task import METRICS, Collection, score_embedder
-from hfembed.hub import local_model, locate_model
+from hfembed.events import silent
+from hfembed.hub import local_model
 from hfembed.run import LAYOUT, Run
+from hfembed.stage import Sources
 from hfembed.summary import summarize
 
 
@@ -93,16 +96,16 @@ def run(folder: Path, home: Path, pairs: Path | None, arguments: argparse.Namesp
 
 def measure(collection: Collection, target: Run) -> dict[str, dict[str, float]]:
     """Score base and tuned on the human queries."""
-    sources = {
-        "base": locate_model(target.recipe().base).used_as(target.recipe().encoder),
-        "tuned": local_model("tuned", target.path(LAYOUT.model)),
+    embeddings = target.path(LAYOUT.embeddings)
+    tuned = Embedder(local_model("tuned", target.path(LAYOUT.model)), embeddings)
+    scores = {
+        "base": measure_base(collection, Sources(target.recipe()), embeddings, silent()).scores,
+        "tuned": score_embedder(collection, tuned, "tuned"),
     }
-    scores = {}
-    for name, source in sources.items():
-        embedder = Embedder(source, target.path(LAYOUT.embeddings))
-        values = score_embedder(collection, embedder, name).per_query.values()
-        scores[name] = {metric: float(np.mean([value[metric] for value in values])) for metric in METRICS}
-    return scores
+    return {
+        name: {metric: float(np.mean([row[metric] for row in found.per_query.values()])) for metric in METRICS}
+        for name, found in scores.items()
+    }
 
 
 def show(name: str, scores: dict[str, dict[str, float]], summary: dict, seconds: float | None) -> None:

@@ -25,13 +25,15 @@ import numpy as np
 from hfembed import pipeline
 from hfembed.cli_base import prepare_process
 from hfembed.embed import Embedder
+from hfembed.evaluate.base import measure_base
 from hfembed.evaluate.collection import Collection
 from hfembed.evaluate.heads import score_heads
 from hfembed.evaluate.task import score_embedder
 from hfembed.events import silent
-from hfembed.hub import local_model, locate_model
+from hfembed.hub import local_model
 from hfembed.recipe import Recipe, make_recipe
 from hfembed.run import LAYOUT, Run
+from hfembed.stage import Sources
 
 METRICS = ("hit@1", "mrr@10", "ndcg@10")
 VARIANTS: dict[str, list[str]] = {
@@ -93,11 +95,9 @@ def recipe_for(arguments: argparse.Namespace, variant: str) -> Recipe:
 def score(target: Run, collection: Collection) -> dict[str, dict[str, float]]:
     """Return the metrics of base, of the one vector and of the heads."""
     folder, embeddings = target.path(LAYOUT.model), target.path(LAYOUT.embeddings)
-    recipe = target.recipe()
-    base = Embedder(locate_model(recipe.base).used_as(recipe.encoder), embeddings)
     dense = Embedder(local_model("tuned", folder), embeddings)
     scores: dict[str, Any] = {
-        "base": score_embedder(collection, base, "base"),
+        "base": measure_base(collection, Sources(target.recipe()), embeddings, silent()).scores,
         "dense": score_embedder(collection, dense, "tuned"),
         **score_heads(folder, collection, dense, target.folder, silent()),
     }

@@ -24,7 +24,9 @@ from typing import Any
 
 from hfembed.cli_base import prepare_process
 from hfembed.embed import Embedder
+from hfembed.evaluate.base import measure_base
 from hfembed.evaluate.task import Collection, score_embedder
+from hfembed.events import silent
 from hfembed.hub import local_model
 from hfembed.pipeline import manifests, run_stage
 from hfembed.recipe import Recipe, Tuning, apply_settings
@@ -116,12 +118,16 @@ def held_out(run: Run) -> dict[str, float]:
 def people(run: Run, recipe: Recipe, folder: Path) -> dict[str, float]:
     """Return the scores on queries by people."""
     collection = Collection.read(folder, "People")
-    models = {"people base": Sources(recipe).base, "people tuned": local_model("tuned", run.path(LAYOUT.model))}
-    found = {}
-    for name, source in models.items():
-        scores = score_embedder(collection, Embedder(source, run.path(LAYOUT.embeddings)), name.replace(" ", "-"))
-        found[name] = sum(values[METRIC] for values in scores.per_query.values()) / len(scores.per_query)
-    return found
+    embeddings = run.path(LAYOUT.embeddings)
+    tuned = Embedder(local_model("tuned", run.path(LAYOUT.model)), embeddings)
+    scores = {
+        "people base": measure_base(collection, Sources(recipe), embeddings, silent()).scores,
+        "people tuned": score_embedder(collection, tuned, "tuned"),
+    }
+    return {
+        name: sum(values[METRIC] for values in found.per_query.values()) / len(found.per_query)
+        for name, found in scores.items()
+    }
 
 
 def show(rows: dict[str, dict[str, Any]]) -> None:

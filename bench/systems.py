@@ -10,7 +10,7 @@ server of the tests, whose queries are cut from the documents. --steps bounds ev
 weights take hours on a CPU; a run that is bounded so is no measure of what the preset can do.
 
 Prints for each preset its stages and their seconds, then base and tuned on the run's held-out queries and on the
-queries by people; the metrics that the system's paper leads with are marked by a star.
+queries by people (the base as it comes or as the run uses it, whichever finds more); the metrics that the system's paper leads with are marked by a star.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ import numpy as np
 from hfembed import pipeline
 from hfembed.cli_base import prepare_process
 from hfembed.embed import Embedder
+from hfembed.evaluate.base import measure_base
 from hfembed.evaluate.collection import Collection
 from hfembed.evaluate.heads import score_heads
 from hfembed.evaluate.task import score_embedder
 from hfembed.events import silent
-from hfembed.hub import local_model, locate_model
+from hfembed.hub import local_model
 from hfembed.recipe import Recipe, Tuning, make_recipe
 from hfembed.resources import sample_folder
 from hfembed.run import LAYOUT, Run
+from hfembed.stage import Sources
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 # The metrics that each system is known by.
@@ -176,16 +178,16 @@ def measure(folder: Path, preset: str, target: Run) -> None:
     if not (folder / "queries.jsonl").is_file():
         return
     collection = Collection.read(folder, "HumanQueries")
-    recipe, model = target.recipe(), target.path(LAYOUT.model)
-    embeddings = target.path(LAYOUT.embeddings)
-    base = Embedder(locate_model(recipe.base).used_as(recipe.encoder), embeddings)
+    model, embeddings = target.path(LAYOUT.model), target.path(LAYOUT.embeddings)
+    base = measure_base(collection, Sources(target.recipe()), embeddings, silent())
     tuned = Embedder(local_model("tuned", model), embeddings)
     scores: dict[str, Any] = {
-        "base": score_embedder(collection, base, "base"),
+        "base": base.scores,
         "tuned": score_embedder(collection, tuned, "tuned"),
         **score_heads(model, collection, tuned, target.folder, silent()),
     }
-    print(f"  by people ({len(collection.queries):,} queries)")
+    said = base.in_words()
+    print(f"  by people ({len(collection.queries):,} queries{f'; {said}' if said else ''})")
     rows = {name: list(found.per_query.values()) for name, found in scores.items()}
     show_metrics(
         preset,

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import gc
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cached_property
 from importlib import import_module, metadata
 from pathlib import Path
@@ -54,6 +56,13 @@ class FolderSource:
         return asdict(self)
 
 
+class BaseWay(StrEnum):
+    """How a base is used. run: with the prompts, lengths and pooling of the recipe. bare: as its own files say."""
+
+    RUN = "run"
+    BARE = "bare"
+
+
 class Sources:
     """What comes from outside the run, located once and only when a stage asks for it."""
 
@@ -75,8 +84,17 @@ class Sources:
 
     @cached_property
     def base(self) -> ModelSource:
-        """Where the base model is, and the fingerprint of its weights."""
-        return locate_model(self._recipe.base).used_as(self._recipe.encoder)
+        """Where the base model is, and the fingerprint of its weights; used as the recipe says."""
+        return self.bare_base.used_as(self._recipe.encoder)
+
+    @cached_property
+    def bare_base(self) -> ModelSource:
+        """The base as it comes: used as its own files say."""
+        return locate_model(self._recipe.base)
+
+    def base_in(self, way: BaseWay) -> ModelSource:
+        """Return the base as the run uses it, or as it comes."""
+        return self.bare_base if way is BaseWay.BARE else self.base
 
     @cached_property
     def tokenizer(self) -> TokenizerSource:
@@ -210,13 +228,19 @@ def hash_code(files: Iterable[Path]) -> str:
 
 
 def locate_encoder(name: str) -> ModelSource:
-    """Find a model: by a Hub id or its folder, by a run that made it, or by a recipe, whose base it is as used there."""
+    """Find a model: by a Hub id or its folder, by a run that made it, or by a recipe: the base that its run is measured against."""
     place = local_path(name)
     if place is not None and place.name == LAYOUT.recipe:
-        return Sources(read_recipe(place)).base
+        return Sources(read_recipe(place)).base_in(_way_of_base(place.parent / LAYOUT.report))
     if place is not None and (folder := model_folder(place)) != place:
         return local_model(place.resolve().name, folder)
     return locate_model(name)
+
+
+def _way_of_base(report: Path) -> BaseWay:
+    """Return how the base was used that a run was measured against; as the run does where nothing was measured."""
+    found = json.loads(report.read_text(encoding="utf-8")).get("base", {}) if report.is_file() else {}
+    return BaseWay(found.get("way", BaseWay.RUN))
 
 
 def model_folder(place: Path) -> Path:

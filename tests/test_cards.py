@@ -120,6 +120,14 @@ def test_a_loss_on_a_public_task_is_a_limitation(facts: Facts):
     assert any("more than a point behind its base: NFCorpus (-0.0259)" in line for line in limitations(facts, serving))
 
 
+def test_a_base_that_finds_more_without_the_prompts_of_the_run_is_told_of(facts: Facts):
+    serving = Serving.read(facts.run.path(LAYOUT.model))
+    for way, is_told in (("bare", True), ("run", False)):
+        facts.report["base"] = {"way": way, "ndcg@10": {"bare": 0.517, "run": 0.449}}
+        told = [line for line in limitations(facts, serving) if "0.449 against 0.517" in line]
+        assert bool(told) is is_told
+
+
 def test_energy_is_estimated_from_cores_and_boards_and_says_so():
     cpu, gpu = estimate("4 x Some Processor, no GPU", 3600), estimate("NVIDIA H200, 4 x Some Processor", 3600)
     assert (cpu.watt_hours, gpu.watt_hours) == (48, 748) and cpu.grams == pytest.approx(22.8)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from builders import Listener, keep_documents, run_until, some_documents, write_beir, write_jsonl
+from builders import (
+    Listener,
+    keep_documents,
+    make_telling,
+    recipe_for,
+    run_until,
+    some_documents,
+    write_beir,
+    write_jsonl,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hfembed.embed import unit
 from hfembed.errors import InputError, StageError
+from hfembed.evaluate.base import measure_base
+from hfembed.evaluate.collection import Collection
 from hfembed.evaluate.leakage import find_leaked, refuse_leaked
 from hfembed.evaluate.metrics import ALL, query_metrics
 from hfembed.evaluate.public import find_tasks
 from hfembed.evaluate.report import describe_verdict
 from hfembed.evaluate.verdict import Comparison, Verdict, compare_paired, randomisation
 from hfembed.events import Events, Reporter, silent
-from hfembed.run import LAYOUT, Run
+from hfembed.run import LAYOUT, Run, write_json
+from hfembed.stage import BaseWay, Sources, locate_encoder
 
 pytestmark = pytest.mark.xdist_group("evaluate")
 
@@ -526,3 +539,61 @@ def test_labels_that_name_what_is_not_there_are_told_by_name(labelled: Path):
         (labelled / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tgone\t1\n", encoding="utf-8")
         read_collection(documents, labelled / "queries.jsonl", labelled / "none.tsv")
     assert "ids like 'd0', 'd1'" in caught.value.hint
+
+
+# The base that is compared with
+
+NOISE = "valve pump seal mast rope tide ledger compass anchor hatch bolt lamp "
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[BaseWay, Path]:
+    """A model as it is, and the same with words before each query that it has not learned to pass over."""
+    from sentence_transformers import SentenceTransformer
+
+    home = tmp_path_factory.mktemp("ways")
+    plain = make_telling(tiny_model, home / "plain")
+    noisy = SentenceTransformer(str(plain), device="cpu", prompts={"query": NOISE, "document": ""})
+    noisy.save_pretrained(str(home / "noisy"), create_model_card=False)
+    return {BaseWay.BARE: plain, BaseWay.RUN: home / "noisy"}
+
+
+@pytest.mark.parametrize("better", BaseWay)
+def test_the_base_is_measured_in_the_way_in_which_it_finds_more(
+    better: BaseWay, telling: dict[BaseWay, Path], tmp_path: Path
+):
+    run = Run(tmp_path / "run")
+    # The run's own prompt harms a base that is good as it comes, and mends one that comes with a bad one.
+    prompt = NOISE if better is BaseWay.BARE else ""
+    recipe = recipe_for("none", f"encoder.query_prompt='{prompt}'", base=telling[better])
+    run.path(LAYOUT.report).parent.mkdir(parents=True)
+    run.write_recipe(recipe)
+    found = measure_base(words_for(some_documents(60)), Sources(recipe), tmp_path / "embeddings", silent())
+    assert found.way is better and found.found[better] > 2 * found.found[other_than(better)]
+    assert np.mean([row["ndcg@10"] for row in found.scores.per_query.values()]) == pytest.approx(
+        found.found[better], abs=1e-4
+    )
+    said = found.in_words()
+    assert said is not None and ("compared as it comes" in said) is (better is BaseWay.BARE)
+    # What is compared later, by name, is the same.
+    write_json(run.path(LAYOUT.report), found.to_json())
+    assert locate_encoder(str(run.path(LAYOUT.recipe))).fingerprint == Sources(recipe).base_in(better).fingerprint
+
+
+def test_a_base_that_the_run_uses_as_it_comes_is_measured_once(telling: dict[BaseWay, Path], tmp_path: Path):
+    recipe = recipe_for("none", base=telling[BaseWay.BARE])
+    found = measure_base(words_for(some_documents(20)), Sources(recipe), tmp_path / "embeddings", silent())
+    assert list(found.found) == [BaseWay.RUN] and found.to_json() == {} and found.in_words() is None
+
+
+def other_than(way: BaseWay) -> BaseWay:
+    return next(other for other in BaseWay if other is not way)
+
+
+def words_for(documents: list[dict[str, str]]) -> Collection:
+    """Ask for each document by two words that stand in it alone."""
+    corpus = {row["_id"]: row["text"] for row in documents}
+    queries = {name: " ".join(re.findall(r"\w+\d+\w*", text)[:2]) for name, text in corpus.items()}
+    return Collection(
+        "Words", corpus, queries, dict.fromkeys(queries, "keyword"), {name: {name: 1} for name in queries}
+    )

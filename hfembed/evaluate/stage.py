@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from hfembed.embed import Embedder
+from hfembed.evaluate.base import measure_base
 from hfembed.evaluate.collection import Collection
 from hfembed.evaluate.figures import draw_figures
 from hfembed.evaluate.heads import score_heads
@@ -38,11 +39,16 @@ def evaluate(job: Job) -> Outcome:
     tasks = find_tasks(settings.tasks, settings.benchmark) if settings.tasks or settings.benchmark else []
     tables = [job.run.path(LAYOUT.train), job.run.path(LAYOUT.dev)]
     collection, leakage = refuse_leaked(Collection.read(job.run.path(LAYOUT.test), TASK), tables, job.report)
-    embedders = _embedders(job)
-    scores = _score_test(job, collection, embedders)
+    tuned = Embedder(local_model(TUNED_MODEL, job.run.path(LAYOUT.model)), job.run.path(LAYOUT.embeddings), job.report)
+    job.report.note(f"scoring base and tuned on {len(collection.queries):,} test queries")
+    base = measure_base(collection, job.sources, job.run.path(LAYOUT.embeddings), job.report)
+    if said := base.in_words():
+        job.report.note(said)
+    embedders = {BASE: base.embedder, TUNED: tuned}
+    scores = {BASE: base.scores, **_score_others(job, collection, tuned)}
     separations = {name: separate(collection, embedders[name], scores[name].rankings) for name in embedders}
     hubs = _measure_hubs(job, collection, embedders, scores)
-    heard = measure_instruction(collection, embedders[TUNED], job.recipe.encoder)
+    heard = measure_instruction(collection, tuned, job.recipe.encoder)
     for sentence in heard.warnings() if heard else ():
         job.report.warn(sentence)
     views = compare_views(job, collection, embedders, scores)
@@ -52,6 +58,7 @@ def evaluate(job: Job) -> Outcome:
     public = score_public(tasks, settings.benchmark, embedders, cache, _place(job, LAYOUT.tasks), job.report, tables)
     report: dict[str, Any] = {
         **make_report(collection, scores, job.recipe),
+        **base.to_json(),
         "separation": {name: found.to_json() for name, found in separations.items() if len(found.answers)},
         **({"hubs": hubs} if hubs else {}),
         **({"instruction": heard.to_json()} if heard else {}),
@@ -69,12 +76,6 @@ def evaluate(job: Job) -> Outcome:
     )
 
 
-def _embedders(job: Job) -> dict[str, Embedder]:
-    folder = job.run.path(LAYOUT.embeddings)
-    sources = {BASE: job.sources.base, TUNED: local_model(TUNED_MODEL, job.run.path(LAYOUT.model))}
-    return {name: Embedder(source, folder, job.report) for name, source in sources.items()}
-
-
 def _measure_hubs(
     job: Job, collection: Collection, embedders: dict[str, Embedder], scores: dict[str, Scores]
 ) -> dict[str, dict[str, float]]:
@@ -86,18 +87,15 @@ def _measure_hubs(
     return {name: hubs.to_json() for name, hubs in found.items()}
 
 
-def _score_test(job: Job, collection: Collection, embedders: dict[str, Embedder]) -> dict[str, Scores]:
+def _score_others(job: Job, collection: Collection, tuned: Embedder) -> dict[str, Scores]:
     from hfembed.evaluate.task import score_bm25, score_embedder, score_fusion
 
-    scores: dict[str, Scores] = {}
-    for name, embedder in embedders.items():
-        job.report.note(f"scoring {name} on {len(collection.queries):,} test queries")
-        scores[name] = score_embedder(collection, embedder, name)
+    scores = {TUNED: score_embedder(collection, tuned, TUNED)}
     job.report.note("scoring BM25, and the tuned model together with it")
     scores[BM25] = score_bm25(collection)
     scores[FUSION] = score_fusion(collection, scores[TUNED], scores[BM25])
     folder = job.run.path(LAYOUT.model)
-    return scores | score_heads(folder, collection, embedders[TUNED], job.out, job.report)
+    return scores | score_heads(folder, collection, tuned, job.out, job.report)
 
 
 def _write(

@@ -9,6 +9,7 @@ from hfembed.push.card import cell
 from hfembed.push.facts import Facts
 from hfembed.push.serving import QUANTIZED, Serving
 from hfembed.recipe import QueryKind
+from hfembed.stage import BaseWay
 
 FEW_QUERIES = 200
 THIN_CORPUS = 1_000
@@ -41,6 +42,12 @@ def _about_the_test(facts: Facts) -> Iterator[str]:
         f"{few}{report['queries']:,} queries cannot tell a difference in nDCG@10 below {report['detectable']:.4f} "
         "from chance."
     )
+    if report.get("base", {}).get("way") == BaseWay.BARE:
+        found = report["base"]["ndcg@10"]
+        yield (
+            f"**The base is compared as it comes.** With the prompts, lengths and pooling of this model it finds less "
+            f"(nDCG@10 {found[BaseWay.RUN]:.3f} against {found[BaseWay.BARE]:.3f}); the gain above is over the better way."
+        )
     if leaked := report.get("leakage", {}).get("left_out"):
         yield f"**Left out of the test.** {leaked:,} queries that training had seen, or nearly so."
     yield from _about_other_corpora(facts)
