@@ -10,7 +10,8 @@ server of the tests, whose queries are cut from the documents. --steps bounds ev
 weights take hours on a CPU; a run that is bounded so is no measure of what the preset can do.
 
 Prints for each preset its stages and their seconds, then base and tuned on the run's held-out queries and on the
-queries by people (the base as it comes or as the run uses it, whichever finds more); the metrics that the system's paper leads with are marked by a star.
+queries by people (the base as it comes or as the run uses it, whichever finds more); the metrics that the system's
+paper leads with are marked by a star.
 """
 
 from __future__ import annotations

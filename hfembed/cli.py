@@ -64,8 +64,6 @@ CollectionOption = Annotated[
     typer.Option(metavar="ORG/TITLE", help="Group what is pushed in a collection; true: named as the model."),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The run folder.")]
-
-
 RECIPES = (".yaml", ".yml")
 
 
@@ -144,12 +142,9 @@ def run(
         from hfembed.run import LAYOUT, Run
 
         recipe, corpus = _recipe_or_corpus(source, corpus)
-        if (
-            run_folder is not None
-            and not any((recipe, preset, corpus))
-            and Run(run_folder).path(LAYOUT.recipe).is_file()
-        ):
-            recipe = Run(run_folder).path(LAYOUT.recipe)  # it goes on as it was begun
+        if run_folder is not None and not any((recipe, preset, corpus)):
+            begun = Run(run_folder).path(LAYOUT.recipe)
+            recipe = begun if begun.is_file() else None  # it goes on as it was begun
         options = {
             "corpus": corpus,
             "base": base,

@@ -228,7 +228,10 @@ def hash_code(files: Iterable[Path]) -> str:
 
 
 def locate_encoder(name: str) -> ModelSource:
-    """Find a model: by a Hub id or its folder, by a run that made it, or by a recipe: the base that its run is measured against."""
+    """Find a model: by a Hub id or its folder, by a run that made it, or by a recipe.
+
+    That of a recipe is its base, used as in the report of its run.
+    """
     place = local_path(name)
     if place is not None and place.name == LAYOUT.recipe:
         return Sources(read_recipe(place)).base_in(_way_of_base(place.parent / LAYOUT.report))
