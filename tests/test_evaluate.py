@@ -543,7 +543,8 @@ def test_labels_that_name_what_is_not_there_are_told_by_name(labelled: Path):
 
 # The base that is compared with
 
-NOISE = "valve pump seal mast rope tide ledger compass anchor hatch bolt lamp "
+# So many words that whatever weights the model has been made with, a query of two drowns in them.
+NOISE = "valve pump seal mast rope tide ledger compass anchor hatch bolt lamp " * 6
 
 
 @pytest.fixture(scope="module")

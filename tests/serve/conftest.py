@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from builders import recipe_for, some_documents, write_jsonl
+from builders import make_telling, recipe_for, some_documents, write_jsonl
 from serving import start
 
 from hfembed.run import LAYOUT, Run
@@ -33,14 +32,14 @@ def served_run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     phase = {"method": "full", "dimensions": SHORTER}
     run.write_recipe(recipe_for("sample", f"train.phases={json.dumps([phase])}"))
     model = run.path(LAYOUT.model)
-    shutil.copytree(tiny_model, model)
+    make_telling(tiny_model, model)
     config = model / "config_sentence_transformers.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "prompts": PROMPTS, "default_prompt_name": None}))
     tokenizer = model / "tokenizer.json"
     decoder = {"type": "WordPiece", "prefix": "##", "cleanup": True}
     tokenizer.write_text(json.dumps({**json.loads(tokenizer.read_text(encoding="utf-8")), "decoder": decoder}))
     main_export(
-        str(tiny_model), run.path(LAYOUT.onnx), task="feature-extraction", library_name="transformers",
+        str(model), run.path(LAYOUT.onnx), task="feature-extraction", library_name="transformers",
         do_validation=False, device="cpu",
     )  # fmt: skip
     documents = some_documents(24)
