@@ -98,6 +98,8 @@ def launch(*, opens_browser: bool = False, runs: Sequence[Path] = ()) -> None:
         app_kwargs={"middleware": own_pages()} if settings.is_local else None,
         inbrowser=opens_browser,
         quiet=settings.is_local,
+        # Else gradio asks itself for the page and ends where that takes three seconds, as beside a run on few cores.
+        _frontend=False,
     )
 
 

@@ -40,6 +40,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PATIENCE = 60
+LAST_LINES = 60
 CHROMIUM = "The browser tests need Debian's Chromium: apt-get update && apt-get install chromium"
 
 
@@ -167,6 +168,19 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     pytest.fail(f"The Space did not come up: {log.read_text()}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Iterator[None]:
+    """Show beside a failed test what the Spaces said that it looked at."""
+    report = yield
+    if report.failed and "hub_of_spaces" in item.funcargs:
+        for log in sorted(item.funcargs["hub_of_spaces"].root.glob("spaces/*/*/log.jsonl")):
+            lines = [json.loads(line)["data"] for line in log.read_text(encoding="utf-8").splitlines()]
+            end = log.with_name("result.json")
+            lines += [end.read_text(encoding="utf-8")] if end.exists() else []
+            report.sections.append((f"Space {log.parent.name}", "\n".join(lines[-LAST_LINES:])))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import gradio as gr
 import pytest
 from gradio_client import Client
 from typer.testing import CliRunner
@@ -24,6 +25,7 @@ from hfembed.cli import app
 from hfembed.errors import RunError
 from hfembed.launch.adopt import adopt
 from hfembed.run import LAYOUT, Run
+from space.app import launch
 from tests.builders import run_until, some_documents, write_jsonl
 from tests.conftest import CHEAP
 from tests.space.conftest import PATIENCE
@@ -89,6 +91,22 @@ def test_no_page_elsewhere_reaches_it_under_another_name(served_here: Front) -> 
     with pytest.raises(HTTPError) as refused:
         urlopen(Request(served_here.url, headers={"Host": "evil.example"}), timeout=20)
     assert refused.value.code == 400
+
+
+def test_a_page_that_comes_slowly_at_first_does_not_end_the_front_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def look(blocks: gr.Blocks) -> None:
+        with urlopen(blocks.local_url, timeout=20) as answer:
+            seen.append(answer.status)
+        blocks.close(verbose=False)
+
+    seen: list[int] = []
+    monkeypatch.setenv("HFEMBED_SPACE_ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)  # as after three seconds without an answer
+    monkeypatch.setattr(gr.Blocks, "block_thread", look)
+    launch()
+    assert seen == [200]
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1", "null"])
