@@ -13,8 +13,10 @@ from typing import Any
 
 from hfembed.localhub.hardware import HARDWARE
 
-# What a command sees of the server's own environment.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+# What a command sees of the server's own environment. Threads: it shares the cores of whoever bounded his own.
+_INHERITED = (
+    "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS",
+)  # fmt: skip
 
 
 def base_environment(folder: Path, endpoint: str, flavor: str) -> dict[str, str]:
