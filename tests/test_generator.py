@@ -24,6 +24,8 @@ from hfembed.hub import local_model
 from hfembed.recipe import LlmTask
 from hfembed.run import GENERATOR_LAYOUT, LAYOUT, Run
 
+pytestmark = pytest.mark.xdist_group("generator")
+
 DOCUMENTS = some_documents(24)
 TEXTS = [f"{row['title']} {row['text']}" for row in DOCUMENTS]
 QUICK = ("query_tokens=16", "max_length=160", "batch_size=8")

@@ -10,6 +10,8 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from hfembed.localhub import LocalHub
+from hfembed.pipeline import manifests
+from hfembed.run import Run
 
 
 @pytest.fixture
@@ -37,12 +39,22 @@ def test_a_run_by_hub_ids_alone_ends_in_two_repos_that_plain_clients_load(
     api.create_repo("demo/tiny")
     api.upload_folder(folder_path=tiny_model, repo_id="demo/tiny")
     environment = {"HF_ENDPOINT": url, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
-    answer = hfembed(
+    command = (
         "run", "--corpus", "demo/handbook", "--base", "demo/tiny", "--run", "run", *cheap,
-        "--set", "train.strength=0.5", "--model-repo", "demo/field-search", "--dataset-repo", "demo/field-triplets",
-        "--format", "json", **environment,
+        "--set", "train.strength=0.5", "--dataset-repo", "demo/field-triplets", "--format", "json",
     )  # fmt: skip
+    run = Run(tmp_path / "run")
+
+    # A name that belongs to somebody else is refused at the end, and nothing that was made is lost.
+    refused = hfembed(*command, "--model-repo", "someone-else/model", **environment)
+    assert refused.code == 2 and "someone-else" in refused.json()["error"]["message"]
+    assert "Traceback" not in refused.err and token not in refused.out + refused.err
+    made = manifests(run)
+    assert "export" in made and "push" not in made and not (run.folder / "push").exists()
+
+    answer = hfembed(*command, "--model-repo", "demo/field-search", **environment)
     assert answer.code == 0, answer.err
+    assert [row["name"] for row in answer.json()["stages"] if not row["skipped"]] == ["push"]
     published = {entry["repo"]: entry for entry in answer.json()["published"]}
     model, triplets = api.model_info("demo/field-search"), api.dataset_info("demo/field-triplets")
     assert model.sha == published["demo/field-search"]["revision"] and model.private
@@ -70,19 +82,6 @@ def test_a_private_corpus_without_a_token_is_refused_in_words(hub: tuple[str, st
     assert answer.code == 2
     assert "does not exist" in answer.err and "hf auth login" in answer.err
     assert "Traceback" not in answer.err
-
-
-def test_a_push_that_may_not_write_is_refused_and_the_run_stays_whole(
-    hub: tuple[str, str], hfembed, tiny_model: Path, cheap: list[str], sample: Path, tmp_path: Path
-):
-    url, token = hub
-    done = hfembed("run", "--corpus", sample, "--base", tiny_model, "--run", "run", "--until", "export", *cheap)
-    assert done.code == 0, done.err
-    environment = {"HF_ENDPOINT": url, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
-    answer = hfembed("push", "run", "--set", "push.model_repo=someone-else/model", **environment)
-    assert answer.code == 2
-    assert "Error:" in answer.err and "Traceback" not in answer.err and token not in answer.err
-    assert not (tmp_path / "run" / "push").exists()
 
 
 TWO_CONFIGS = """---

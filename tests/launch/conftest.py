@@ -22,6 +22,7 @@ from llm_process import KEY, only
 
 from hfembed.launch.stream import read_event
 from hfembed.localhub import LocalHub
+from tests.conftest import CHEAP
 
 
 @dataclass
@@ -161,11 +162,35 @@ def logged_in(hub: LocalHub, token: str, monkeypatch: pytest.MonkeyPatch) -> Loc
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """A small corpus that no other test has, with questions by people beside it that must stay here."""
-    mark = {
-        "_id": "mark",
-        "title": "Where this is from",
-        "text": f"This handbook was written for {tmp_path.name} alone.",
-    }
-    folder = write_beir(tmp_path / "handbook", [*some_documents(23), mark])
+    return write_corpus(tmp_path)
+
+
+def write_corpus(place: Path) -> Path:
+    """Write a small corpus that says where it is from."""
+    mark = {"_id": "mark", "title": "Where this is from", "text": f"This handbook was written for {place.name} alone."}
+    folder = write_beir(place / "handbook", [*some_documents(23), mark])
     (folder / "queries.jsonl").write_text('{"_id": "q", "text": "a question that belongs to nobody else"}\n')
     return folder
+
+
+@dataclass(frozen=True)
+class Here:
+    """A whole run that a process of this machine did: its folder, the arguments that make it, and what was told."""
+
+    run: Path
+    arguments: tuple[str, ...]
+    told: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def here(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Here:
+    """Do a run here, for those that do it elsewhere to be compared with it: xdist_group("whole")."""
+    folder = tmp_path_factory.mktemp("here")
+    settings = [part for setting in (*CHEAP, "train.strength=0.5") for part in ("--set", setting)]
+    arguments = ("run", "--corpus", str(write_corpus(folder)), "--base", str(tiny_model), *settings)
+    done = subprocess.run(
+        [sys.executable, "-m", "hfembed", *arguments, "--run", "run", "--on", "local", "--format", "json"],
+        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Here(folder / "run", arguments, json.loads(done.stdout))

@@ -43,19 +43,16 @@ def space_of(identity: str) -> str:
     return f"demo/hfembed-run-{identity}"
 
 
-def test_a_space_pushes_the_model_that_a_process_here_makes_and_pauses_itself(
-    away, corpus: Path, tiny_model: Path, cheap: list[str]
-):
-    same = ("run", "--corpus", corpus, "--base", tiny_model, *cheap, "--set", "train.strength=0.5")
-    here = away.call(*same, "--run", "here")
+@pytest.mark.xdist_group("whole")
+def test_a_space_pushes_the_model_that_a_process_here_makes_and_pauses_itself(away, here):
     there = away.call(
-        *same, "--run", "there", "--on", "space:cpu-basic", "--yes", "--model-repo", "demo/search-space"
+        *here.arguments, "--run", "there", "--on", "space:cpu-basic", "--yes", "--model-repo", "demo/search-space"
     )  # fmt: skip
     launch, outcome = there["launch"], there["outcome"]
     space = launch["repo"]
-    assert here["verdict"] == there["verdict"] == outcome["verdict"]
+    assert here.told["verdict"] == there["verdict"] == outcome["verdict"]
     pushed = load_file(away.api.hf_hub_download("demo/search-space", "model.safetensors"))
-    weights = load_file(away.folder / "here" / "model" / "model.safetensors")
+    weights = load_file(here.run / "model" / "model.safetensors")
     assert set(weights) == set(pushed) and len(weights) > 10
     for name, values in weights.items():
         assert np.abs(values - pushed[name]).max() <= 1e-6, name

@@ -11,21 +11,20 @@ from gate import PATIENCE
 from safetensors.numpy import load_file
 
 
-def test_a_job_pushes_the_model_that_a_process_here_makes(away, corpus: Path, tiny_model: Path, cheap: list[str]):
-    same = ("run", "--corpus", corpus, "--base", tiny_model, *cheap, "--set", "train.strength=0.5")
-    here = away.call(*same, "--run", "here", "--on", "local")
-    assert here["launch"]["attempts"][0]["launcher"] == "local" and here["outcome"]["error"] is None
-    assert [stage["name"] for stage in here["stages"]][-1] == "export"
+@pytest.mark.xdist_group("whole")
+def test_a_job_pushes_the_model_that_a_process_here_makes(away, here):
+    assert here.told["launch"]["attempts"][0]["launcher"] == "local" and here.told["outcome"]["error"] is None
+    assert [stage["name"] for stage in here.told["stages"]][-1] == "export"
 
     repos = ("--model-repo", "demo/search", "--dataset-repo", "acme/triplets")
-    there = away.call(*same, "--run", "there", "--on", "jobs:cpu-basic", "--yes", *repos)
+    there = away.call(*here.arguments, "--run", "there", "--on", "jobs:cpu-basic", "--yes", *repos)
     launch, outcome = there["launch"], there["outcome"]
     model = {entry["repo"]: entry for entry in outcome["published"]}["demo/search"]
     assert away.api.model_info("demo/search").sha == model["revision"]
     assert outcome["verdict"] == there["verdict"] and set(outcome["stages"]) == {row["name"] for row in there["stages"]}
 
     pushed = Path(away.api.hf_hub_download("demo/search", "model.safetensors", revision=model["revision"]))
-    ours, brought = (load_file(away.folder / name / "model" / "model.safetensors") for name in ("here", "there"))
+    ours, brought = (load_file(run / "model" / "model.safetensors") for run in (here.run, away.folder / "there"))
     theirs = load_file(pushed)
     assert set(ours) == set(theirs) and len(ours) > 10
     for name, weights in ours.items():
@@ -42,13 +41,13 @@ def test_a_job_pushes_the_model_that_a_process_here_makes(away, corpus: Path, ti
     # Queries by people are for measuring: they did not travel, and neither did this machine's paths.
     assert [name for name in kept if name.startswith("inputs/corpus/")] == ["inputs/corpus/handbook/corpus.jsonl"]
     recipe = Path(away.api.hf_hub_download(launch["repo"], "recipe.yaml", repo_type="dataset")).read_text()
-    assert "inputs/corpus/handbook" in recipe and str(away.folder) not in recipe
+    assert "inputs/corpus/handbook" in recipe and str(here.run.parent) not in recipe
 
     _token_stands_nowhere(away, job)
     assert away.call("status", "there")["verdict"] == there["verdict"]
     assert [row["launch"]["id"] for row in away.call("runs")["runs"]] == [launch["id"]]
     # Everything came home: what follows here has nothing left to do.
-    again = away.call(*same, "--run", "there", "--until", "export")
+    again = away.call(*here.arguments, "--run", "there", "--until", "export")
     assert all(stage["skipped"] for stage in again["stages"])
 
 

@@ -15,6 +15,8 @@ from gradio_client.exceptions import AppError
 from hfembed.localhub import LocalHub
 from tests.space.conftest import Served, finish, serve
 
+pytestmark = pytest.mark.xdist_group("api")
+
 QUERY = "radio went quiet"
 Ask = Callable[..., Any]
 
