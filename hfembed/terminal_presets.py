@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from rich.markup import escape
@@ -14,13 +14,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from hfembed.events import Event, Listener
+from hfembed.launch.send import Plan
+from hfembed.launch.steps import Step
+from hfembed.recipe import Preset
 from hfembed.terminal import LOG_INTERVAL, VERDICT_STYLES, CountColumn, describe_event, results, show_seconds, words
 from hfembed.terminal_launch import place_of, show_cost, show_dollars
-
-if TYPE_CHECKING:
-    from hfembed.launch.send import Plan
-    from hfembed.launch.steps import Step
-    from hfembed.recipe import Preset
 
 LINE = 110
 METRICS = {"ndcg@10": "nDCG@10", "recall@10": "Recall@10", "mrr@10": "MRR@10"}

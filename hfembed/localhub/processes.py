@@ -13,7 +13,7 @@ from typing import Any
 
 from hfembed.localhub.hardware import HARDWARE
 
-# What a command sees of the server's own environment. Threads: it shares the cores of whoever bounded his own.
+# What a command sees of the server's own environment; its threads are bounded as the server's are, on the same cores.
 _INHERITED = (
     "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS",
 )  # fmt: skip

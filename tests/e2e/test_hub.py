@@ -31,7 +31,7 @@ def hub(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield server.url, token
 
 
-def test_a_run_by_hub_ids_alone_ends_in_two_repos_that_plain_clients_load(
+def test_a_run_by_hub_ids_alone_stays_whole_at_a_refused_push_and_ends_in_two_repos_that_plain_clients_load(
     hub: tuple[str, str], hfembed, tiny_model: Path, cheap: list[str], tmp_path: Path
 ):
     url, token = hub
@@ -43,14 +43,13 @@ def test_a_run_by_hub_ids_alone_ends_in_two_repos_that_plain_clients_load(
         "run", "--corpus", "demo/handbook", "--base", "demo/tiny", "--run", "run", *cheap,
         "--set", "train.strength=0.5", "--dataset-repo", "demo/field-triplets", "--format", "json",
     )  # fmt: skip
-    run = Run(tmp_path / "run")
-
-    # A name that belongs to somebody else is refused at the end, and nothing that was made is lost.
-    refused = hfembed(*command, "--model-repo", "someone-else/model", **environment)
-    assert refused.code == 2 and "someone-else" in refused.json()["error"]["message"]
+    done = hfembed(*command, "--until", "export", **environment)
+    assert done.code == 0, done.err
+    refused = hfembed("push", "run", "--set", "push.model_repo=someone-else/model", **environment)
+    assert refused.code == 2
+    assert "Error:" in refused.err and "someone-else" in refused.err
     assert "Traceback" not in refused.err and token not in refused.out + refused.err
-    made = manifests(run)
-    assert "export" in made and "push" not in made and not (run.folder / "push").exists()
+    assert "export" in manifests(Run(tmp_path / "run")) and not (tmp_path / "run" / "push").exists()
 
     answer = hfembed(*command, "--model-repo", "demo/field-search", **environment)
     assert answer.code == 0, answer.err

@@ -41,7 +41,8 @@ def test_a_job_pushes_the_model_that_a_process_here_makes(away, here):
     # Queries by people are for measuring: they did not travel, and neither did this machine's paths.
     assert [name for name in kept if name.startswith("inputs/corpus/")] == ["inputs/corpus/handbook/corpus.jsonl"]
     recipe = Path(away.api.hf_hub_download(launch["repo"], "recipe.yaml", repo_type="dataset")).read_text()
-    assert "inputs/corpus/handbook" in recipe and str(here.run.parent) not in recipe
+    assert "inputs/corpus/handbook" in recipe
+    assert str(away.folder) not in recipe and str(here.run.parent) not in recipe
 
     _token_stands_nowhere(away, job)
     assert away.call("status", "there")["verdict"] == there["verdict"]

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from hfembed.localhub import LocalHub
+from hfembed.localhub.logs import last_lines
+from hfembed.localhub.processes import read_result
 from hfembed.resources import PACKAGE
 from tests.conftest import CHEAP
 
@@ -176,10 +178,9 @@ def pytest_runtest_makereport(item: pytest.Function) -> Iterator[None]:
     report = yield
     if report.failed and "hub_of_spaces" in item.funcargs:
         for log in sorted(item.funcargs["hub_of_spaces"].root.glob("spaces/*/*/log.jsonl")):
-            lines = [json.loads(line)["data"] for line in log.read_text(encoding="utf-8").splitlines()]
-            end = log.with_name("result.json")
-            lines += [end.read_text(encoding="utf-8")] if end.exists() else []
-            report.sections.append((f"Space {log.parent.name}", "\n".join(lines[-LAST_LINES:])))
+            ended = read_result(log.parent)
+            said = [*last_lines(log, LAST_LINES), *([f"ended: {ended}"] if ended else [])]
+            report.sections.append((f"Space {log.parent.name}", "\n".join(said)))
     return report
 
 
